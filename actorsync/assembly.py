@@ -11,6 +11,7 @@ from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.connections.trash import Trash
 from actorsync.actors.observers import is_async
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.planner import Planner
@@ -24,10 +25,12 @@ from actorsync.actors.statistics import ConnectionLevel
 from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
+from actorsync.model.event import TrashOpened
 from actorsync.model.operation import Side
 from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
 from actorsync.planning.order.arrivals import BIG, Arrivals
+from actorsync.planning.publishing.trash import run_directory
 from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.policy import Policy, RunOptions
 
@@ -83,11 +86,14 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     """
     if any(is_async(observer) for observer in options.observers):
         raise TypeError("supervise takes no async observers; run_once, run_forever, make_plan and apply_once do")
+    trash = _trash(journal, options)
+    options = attrs.evolve(options, policy=options.policy.sparing(journal.trash.held()))
     policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
     seen = _source_of(source, options)
     planner = _planner(seen, target, journal, options)
+    planner.trash = None if trash is None else (trash.opened, trash.place)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
     pool = Pool(
         sizing,
@@ -112,10 +118,19 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         planner=planner,
         publisher=Publisher(gate, shutdown.draining, lambda: len(pool.connected), options.pipeline.check),
         pool=pool,
-        connections=_connections(seen, second_look, target, pool, gate, options),
+        connections=_connections(seen, second_look, target, pool, gate, options, trash),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
+
+
+def _trash(journal: RunJournal, options: RunOptions) -> Trash | None:
+    """Return the trash of the run; None where old files are overwritten and removed."""
+    rule, clock = options.policy.publish.trash, options.clock
+    if rule is None:
+        return None
+    now, run = clock.wall_ns(), journal.trash.next_run()
+    return Trash(TrashOpened(run, run_directory(rule.path, now, run, rule.owner), now / 1e9), clock.token)
 
 
 def _source_of(source: Source, options: RunOptions) -> _Source:
@@ -203,7 +218,13 @@ def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
 
 
 def _connections(
-    source: _Source, second_look: SecondLook, target: Endpoint, pool: Pool, gate: Gate, options: RunOptions
+    source: _Source,
+    second_look: SecondLook,
+    target: Endpoint,
+    pool: Pool,
+    gate: Gate,
+    options: RunOptions,
+    trash: Trash | None,
 ) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
@@ -223,6 +244,7 @@ def _connections(
         modes=modes_for(target, policy.modes),
         is_burst=policy.publish.is_burst,
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
+        trash=trash,
     )
     levels = options.statistics.connections
     levels[:] = [ConnectionLevel(number) for number in range(1, policy.connections + 1)]

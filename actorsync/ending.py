@@ -65,6 +65,7 @@ class Ending:
             drifted=len(planner.audits.drifted) if planner.audits is not None else 0,
             is_audit=self.options.policy.audit is not None and self.options.policy.audit.is_alone,
             looked_at=planner.audits.looked_at if planner.audits is not None else None,
+            held=planner.held,
             drained=shutdown.draining.is_set() and not planner.is_complete,
             cancelled=shutdown.cancelling.is_set() or is_from_outside(error),
             error=self._error_text(error),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -19,6 +19,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.model.entry import Entry
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
@@ -68,6 +69,16 @@ class Policy:
     """Whether what is known to have drifted counts, also without an audit. A plan shows what a run does, not that."""
     protected: frozenset[str] = frozenset()
     """Paths on the target that an exact mirror (``delete`` is "everything") never removes, with all below them."""
+
+    def sparing(self, held: Mapping[str, Entry | None]) -> Policy:
+        """Return the policy that leaves the trash alone, and what was undone. See `TrashMemory.held`."""
+        restored = frozenset(path for path, source in held.items() if source is None)
+        trash = self.publish.trash
+        own = frozenset((trash.path,)) if trash is not None and trash.is_inside else frozenset()
+        if not (restored or own):
+            return self
+        selection = attrs.evolve(self.selection, private=self.selection.private | own)
+        return attrs.evolve(self, selection=selection, protected=self.protected | restored)
 
     @property
     def protects(self) -> Protected | None:

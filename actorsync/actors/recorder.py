@@ -59,7 +59,7 @@ from actorsync.model.operation import (
     SetMode,
     Skipped,
     Survey,
-    Sweep,
+    Tidying,
 )
 from actorsync.model.report import Report
 
@@ -190,7 +190,7 @@ class Tally:
                 self.settled -= 1
                 self.copied -= 1
                 self.copied_bytes -= item.kept.size
-            case _ if not isinstance(outcome.operation, Audit | Look | Maintain | Survey | Sweep):
+            case _ if not isinstance(outcome.operation, Audit | Look | Maintain | Survey | Tidying):
                 self.settled += 1
 
     def report(self, **ending: object) -> Report:

@@ -34,6 +34,8 @@ from actorsync.cli.options import (
     show_of,
 )
 from actorsync.cli.output.streams import FREE, Sink, tell, tell_bug
+from actorsync.cli.trash import history, trash
+from actorsync.cli.undo import undo
 from actorsync.cli.usage import usage_text
 from actorsync.errors import ActorsyncError, ProfileError
 
@@ -61,6 +63,10 @@ _CHANGES = "+ new, * changed, - removed, ! removed (foreign), > moved, % new mod
 @click.version_option(__version__, prog_name="actorsync", message="%(prog)s %(version)s")
 def cli() -> None:
     """Mirror a directory to a server, a server to a directory, or one server to another."""
+
+
+for command in (undo, history, trash):
+    cli.add_command(command)
 
 
 @cli.command()

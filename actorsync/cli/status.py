@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from actorsync.cli.output.tables import table_lines
-from actorsync.journal import journal_path, read_drifts, read_runs, read_troubles, state_directory
+from actorsync.journal import journal_path, read_drifts, read_held_count, read_runs, read_troubles, state_directory
 from actorsync.model.entry import Entry
 from actorsync.model.event import Parked
-from actorsync.model.messages import drift_text, entries_text, moment, named, result_of
+from actorsync.model.messages import drift_text, entries_text, held_text, moment, named, result_of
 from actorsync.model.report import Run
 from actorsync.model.text import counted, display, duration_text, shorten, size_text
 from actorsync.planning.drift import Drift
@@ -43,6 +43,8 @@ def status(profile: Profile, limit: int = 10) -> Iterator[str]:
 
     yield from runs_table(runs, is_running)
     yield from drifts_table(read_drifts(state_directory(), profile.identity))
+    if held := read_held_count(state_directory(), profile.identity):
+        yield held_text(held)
     yield from parked_table([it for it in read_troubles(state_directory(), profile.identity) if is_parked(it)])
 
 

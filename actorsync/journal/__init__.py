@@ -10,7 +10,9 @@ from actorsync.journal.journal import (
     open_journal,
     open_memory_journal,
     read_drifts,
+    read_held_count,
     read_runs,
+    read_trash,
     read_troubles,
     state_directory,
 )
@@ -21,7 +23,9 @@ __all__ = [
     "open_journal",
     "open_memory_journal",
     "read_drifts",
+    "read_held_count",
     "read_runs",
+    "read_trash",
     "read_troubles",
     "state_directory",
 ]

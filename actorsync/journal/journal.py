@@ -32,7 +32,7 @@ import platformdirs
 
 from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
-from actorsync.journal import audits, meta, releases, schema
+from actorsync.journal import audits, meta, releases, schema, trash
 from actorsync.journal.audit_memory import AuditMemory
 from actorsync.journal.file import (
     check_structure,
@@ -43,6 +43,7 @@ from actorsync.journal.file import (
     open_pair,
     open_reader,
 )
+from actorsync.journal.trash_memory import TrashMemory
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import Entry, Listing, Root, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
@@ -54,10 +55,12 @@ from actorsync.model.row import encode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from actorsync.journal.trash import Change
     from actorsync.model.entry import Record
     from actorsync.model.event import Event
     from actorsync.model.row import ListingRows
     from actorsync.planning.drift import Drift
+    from actorsync.planning.publishing.trash import TrashRun
 
 __all__ = [
     "Journal",
@@ -65,7 +68,9 @@ __all__ = [
     "open_journal",
     "open_memory_journal",
     "read_drifts",
+    "read_held_count",
     "read_runs",
+    "read_trash",
     "read_troubles",
     "state_directory",
 ]
@@ -86,6 +91,8 @@ class Journal:
         self._has_index = False
         self.audits = AuditMemory(self._read)
         """What the audits of the target have found."""
+        self.trash = TrashMemory(self._read, self._transaction)
+        """What runs have changed, and what of it was undone."""
 
     @property
     def is_fresh(self) -> bool:
@@ -322,6 +329,28 @@ def read_drifts(directory: Path, profile_id: str) -> list[tuple[Drift, Entry | N
         drifts = audits.read_drifts(reader)
         records = [schema.read_record(reader, drift.path) for drift in drifts]
     return [(it, None if was is None else was.target) for it, was in zip(drifts, records, strict=True)]
+
+
+def read_trash(directory: Path, profile_id: str) -> list[tuple[TrashRun, list[Change]]]:
+    """Return the runs whose changes are kept, newest first, each with these changes. Works during a run."""
+    path = journal_path(directory, profile_id)
+    reader = open_reader(path, profile_id)
+    if reader is None:
+        return []
+    with naming(str(path)), closing(reader):
+        if schema.version_of(reader) < 6:
+            return []
+        return [(run, trash.read_changes(reader, run.run)) for run in trash.read_runs(reader)]
+
+
+def read_held_count(directory: Path, profile_id: str) -> int:
+    """Return how many paths of a profile were undone, and stay so until their source changes."""
+    path = journal_path(directory, profile_id)
+    reader = open_reader(path, profile_id)
+    if reader is None:
+        return 0
+    with naming(str(path)), closing(reader):
+        return trash.read_held_count(reader) if schema.version_of(reader) >= 6 else 0
 
 
 def journal_path(directory: Path, profile_id: str) -> Path:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from actorsync.journal import audits, leaving, releases
+from actorsync.journal import audits, leaving, releases, trash
 from actorsync.journal.meta import Unreadable, fit, number_in_text, read_meta, write_meta
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
@@ -120,7 +120,7 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
     2: ("ALTER TABLE records ADD COLUMN checksum BLOB",),
     3: ("ALTER TABLE records ADD COLUMN source_mode", "ALTER TABLE records ADD COLUMN target_mode"),
     4: tuple(audits.TABLES.split(";")[:-1]),
-    5: tuple((releases.TABLES + leaving.TABLES).split(";")[:-1]),
+    5: tuple((releases.TABLES + leaving.TABLES + trash.TABLES).split(";")[:-1]),
 }
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
@@ -184,9 +184,8 @@ def _parsed(text: str | bytes, kind: type[T]) -> T:
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a new journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    connection.executescript(
-        f"BEGIN; {header} {_SCHEMA} {_TROUBLES} {audits.TABLES} {releases.TABLES} {leaving.TABLES}"
-    )
+    later = f"{_TROUBLES} {audits.TABLES} {releases.TABLES} {leaving.TABLES} {trash.TABLES}"
+    connection.executescript(f"BEGIN; {header} {_SCHEMA} {later}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)
     connection.execute("COMMIT")

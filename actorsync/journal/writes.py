@@ -6,13 +6,13 @@ The caller holds the transaction. Every value is a parameter, and paths are BLOB
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from actorsync.journal import audits, leaving, releases
+from actorsync.journal import audits, leaving, releases, trash
 from actorsync.journal.meta import Value, fit, trait_key, write_meta
+from actorsync.journal.rows import INSERT, NO_SOURCE, UPSERT, Row, foreign_row, half, put, row_of, upsert
 from actorsync.journal.schema import bounds, dump, split
 from actorsync.model.entry import Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
@@ -39,6 +39,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
     TargetSeen,
+    TrashOpened,
 )
 from actorsync.model.operation import (
     Compare,
@@ -50,6 +51,7 @@ from actorsync.model.operation import (
     Prepare,
     Publish,
     PutBack,
+    Recall,
     Remove,
     Respell,
     SetMode,
@@ -57,7 +59,9 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
-from actorsync.model.row import CODES, decode, encode
+from actorsync.model.row import decode, encode
+from actorsync.model.trash import Because, Trashed
+from actorsync.planning.publishing.trash import TrashRun, is_place
 
 if TYPE_CHECKING:
     import sqlite3
@@ -68,13 +72,6 @@ if TYPE_CHECKING:
 __all__ = ["write_facts"]
 
 _DIRECTORIES: Final = "SELECT name FROM records WHERE directory = ? AND name > x'' AND target_kind = 2"
-#: Rows in one statement: the interpreter's lock is released once for each statement, not for each row. Older versions
-#: of SQLite accept no more than 999 values.
-_ROWS: Final = 62
-_COLUMNS: Final = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_VALUES: Final = tuple(", ".join([_COLUMNS] * count) for count in range(_ROWS + 1))
-_UPSERT: Final = "INSERT OR REPLACE INTO records VALUES {}"
-_INSERT: Final = "INSERT INTO records VALUES {} ON CONFLICT DO NOTHING"
 _UPSERT_TROUBLE: Final = "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # The event for a temporary may come twice: see `Intended`.
 _INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?)
@@ -94,23 +91,37 @@ _DELETE_TREE: Final = "DELETE FROM records WHERE directory >= ? AND directory < 
 _MOVE_TREE: Final = """UPDATE OR REPLACE records SET directory = CAST(? || substr(directory, ?) AS BLOB)
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"""
 
-_Half: TypeAlias = tuple[int | None, int | None, int | None, int | None, int | None]
-_Row: TypeAlias = tuple[Value, ...]
-_NO_SOURCE: Final[_Half] = (None, None, None, None, None)
-
 
 def write_facts(connection: sqlite3.Connection, facts: Iterable[Event]) -> None:
     """Write the facts to the rows, in their order."""
-    agreed: list[_Row] = []
+    agreed: list[Row] = []
+    has_held = trash.holds_any(connection)
     for fact in facts:
+        if has_held:
+            trash.end_hold(connection, _mirrored_again(fact))
         if isinstance(fact, Adopted | Confirmed):
             checksum = fact.checksum if isinstance(fact, Confirmed) else None
-            agreed.append(_row(fact.source, fact.target, fact.digest, checksum))
+            agreed.append(row_of(fact.source, fact.target, fact.digest, checksum))
             continue
-        _put(connection, _UPSERT, agreed)
+        put(connection, UPSERT, agreed)
         agreed = []
         _write_fact(connection, fact)
-    _put(connection, _UPSERT, agreed)
+    put(connection, UPSERT, agreed)
+
+
+def _mirrored_again(fact: Event) -> tuple[str, ...]:
+    """Return the paths that do not stay undone any more, now that a run has mirrored them."""
+    match fact:
+        case Done(Move(target=before) as move):
+            return before.path, move.path
+        case Done(Copy() | MakeDirectory() | Compare() | Publish() | Remove() as operation):
+            return (operation.path,)
+        case Adopted(source):
+            return (source.path,)
+        case Forgotten(path):
+            return (path,)
+        case _:
+            return ()
 
 
 def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
@@ -118,7 +129,15 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
     match fact:
         case Done(operation=operation):
             _write_done(connection, operation.path, fact)
-        case Intended(temporaries, source):
+            if fact.trashed is not None and isinstance(operation, Publish):
+                trash.note_kind(connection, fact.trashed)  # it counts when the release has ended
+            elif fact.trashed is not None and not isinstance(operation, Recall):
+                trash.finish(connection, fact.trashed)
+        case TrashOpened(run, directory, at):
+            trash.open_run(connection, TrashRun(run, directory, at))
+        case Intended(temporaries, source, trashed):
+            if trashed is not None:
+                trash.intend(connection, (trashed,))
             purpose: tuple[Value, Value, Value] = (None, None, None)
             if source is not None:
                 is_sent = source.kind is Kind.FILE
@@ -134,14 +153,18 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             releases.write_kept(connection, kept)
         case Released(items):
             releases.begin(connection, items)
+            trash.intend(connection, map(_set_aside, filter(_is_to_trash, items)))
         case ReleaseEnded(rolled_back, refused):
             _end_release(connection, refused, is_published=rolled_back is None)
-        case RemovalIntended(paths):
+        case RemovalIntended(paths, trashed=going):
+            trash.intend(connection, going)
             connection.executemany(_DOOM, [split(path) for path in paths])
         case MovesIntended(moves):
             connection.executemany(_DOOM, [split(move.target.path) for move in moves])
-            rows = [_row(move.source, attrs.evolve(move.target, path=move.path), b"", move.checksum) for move in moves]
-            _put(connection, _UPSERT, rows)
+            rows = [
+                row_of(move.source, attrs.evolve(move.target, path=move.path), b"", move.checksum) for move in moves
+            ]
+            put(connection, UPSERT, rows)
         case Skipped(operation=Move() as move):
             connection.execute(_DELETE_DOOMED, split(move.path))
         case Skipped(operation=Remove(Entry(path))):
@@ -164,6 +187,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             connection.execute("DELETE FROM records")
             connection.execute("DELETE FROM drifts")
             connection.execute("DELETE FROM leaving")
+            connection.execute("DELETE FROM held")
             releases.end(connection)  # what it was to replace, and its temporaries, were in another root
             connection.execute("DELETE FROM meta WHERE key IN ('surveyed', 'seen', 'target', 'audit')")
         case Audited():
@@ -175,9 +199,9 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case Relisted(listing):
             _write_listing(connection, listing)
         case Parked():
-            half = map(fit, _half(fact.source) if fact.source is not None else _NO_SOURCE)
+            source_half = map(fit, half(fact.source) if fact.source is not None else NO_SOURCE)
             counted = (fact.failures, fact.since, fact.failed_at, fact.retry_at, encode(fact.reason))
-            connection.execute(_UPSERT_TROUBLE, (encode(fact.path), *counted, *half))
+            connection.execute(_UPSERT_TROUBLE, (encode(fact.path), *counted, *source_half))
         case Recovered(path):
             connection.execute("DELETE FROM troubles WHERE path = ?", (encode(path),))
         case Resized(ceiling=int(ceiling)):
@@ -191,7 +215,7 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
         case Copy():
             assert done.source is not None, f"a copy without its source: {path}"
             assert done.target is not None, f"a copy without its target: {path}"
-            _upsert(connection, done.source, done.target, done.digest, done.checksum)
+            upsert(connection, done.source, done.target, done.digest, done.checksum)
             if done.operation.replaces:
                 connection.execute(_DELETE_TREE, bounds(path))  # it may have replaced a directory
             if done.temporary is not None:
@@ -204,6 +228,8 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             releases.note_published(connection, item, done.target)
         case PutBack(item):
             releases.note_put_back(connection, item)
+            if _is_to_trash(item):
+                trash.drop_open(connection, (item.aside or "",))
         case Maintain(begins=begins):
             if done.temporary is not None:
                 _drop_intents(connection, (done.temporary,))
@@ -212,31 +238,36 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
         case Compare():
             assert done.source is not None, f"a comparison without its source: {path}"
             assert done.target is not None, f"a comparison without its target: {path}"
-            _upsert(connection, done.source, done.target, done.digest, done.checksum)
+            upsert(connection, done.source, done.target, done.digest, done.checksum)
         case Move(source, before):
             assert done.target is not None, f"a move without its target: {path}"
-            _upsert(connection, source, done.target, done.digest, done.checksum)
+            upsert(connection, source, done.target, done.digest, done.checksum)
             connection.execute(_DELETE, split(before.path))
         case SetMode(source):
             assert done.target is not None, f"a mode without its target: {path}"
-            _upsert(connection, source, done.target, done.digest, done.checksum)
+            upsert(connection, source, done.target, done.digest, done.checksum)
         case Respell(source, before):
             assert done.target is not None, f"a new spelling without its target: {path}"
             if before.kind is Kind.DIRECTORY:
                 old = encode(before.path)
                 connection.execute(_MOVE_TREE, (encode(path), len(old) + 1, *bounds(before.path)))
             connection.execute(_DELETE, split(before.path))
-            _upsert(connection, source, done.target, done.digest, done.checksum)
+            upsert(connection, source, done.target, done.digest, done.checksum)
             if done.temporary is not None:
                 _drop_intents(connection, (done.temporary,))
         case MakeDirectory(source):
             assert done.target is not None, f"a directory without its target: {path}"
-            _upsert(connection, source, done.target)
+            upsert(connection, source, done.target)
         case Remove(target):
             connection.execute(_DELETE, split(path))
             leaving.forget(connection, path)
             if target.kind is Kind.DIRECTORY:
                 _drop_foreign(connection, path)
+        case Recall(trashed):
+            if done.trashed is None:
+                trash.drop_open(connection, (trashed.place or "",))
+            else:
+                trash.close(connection, done.trashed)
         case Survey():
             assert done.listing is not None, f"a survey without a listing: {path}"
             _write_listing(connection, done.listing)
@@ -244,7 +275,7 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             if not recovers:  # otherwise data of a killed run may still arrive: the end of this run sweeps again
                 _drop_intents(connection, (path,))
             if done.source is not None and done.target is not None:
-                _upsert(connection, done.source, done.target)
+                upsert(connection, done.source, done.target)
 
 
 def _end_release(connection: sqlite3.Connection, refused: Collection[str], *, is_published: bool) -> None:
@@ -257,12 +288,23 @@ def _end_release(connection: sqlite3.Connection, refused: Collection[str], *, is
             continue
         assert target is not None, f"a release ended before a part of it was published: {item.path}"
         kept = item.kept
-        _upsert(connection, kept.source, target, kept.digest, kept.checksum)
+        upsert(connection, kept.source, target, kept.digest, kept.checksum)
         connection.execute(_DELETE_TREE, bounds(item.path))  # it may have replaced a directory
         _drop_intents(connection, (kept.temporary,))
-        if item.aside is not None:
+        if _is_to_trash(item):
+            because: Because = "made" if trash.is_of_something_new(connection, item.aside or "") else "replaced"
+            trash.finish(connection, attrs.evolve(_set_aside(item), because=because, now=target))
+        elif item.aside is not None:
             connection.execute(_INTEND, (encode(item.aside), None, None, None))
     releases.end(connection)
+
+
+def _is_to_trash(item: Publish) -> bool:
+    return item.aside is not None and is_place(item.aside)
+
+
+def _set_aside(item: Publish) -> Trashed:
+    return Trashed(item.path, "replaced", item.aside, item.replaced)
 
 
 def _write_drift(connection: sqlite3.Connection, fact: Drifted) -> None:
@@ -274,40 +316,7 @@ def _write_drift(connection: sqlite3.Connection, fact: Drifted) -> None:
     connection.execute(_DELETE, split(fact.path))
     connection.execute(_DELETE_TREE, bounds(fact.path))
     if fact.now is not None:
-        _put(connection, _INSERT, [_foreign_row(fact.now)])
-
-
-def _half(entry: Entry) -> _Half:
-    return (CODES[entry.kind], entry.size, entry.mtime_ns, entry.ctime_ns, entry.inode)
-
-
-def _upsert(
-    connection: sqlite3.Connection,
-    source: Entry,
-    target: Entry,
-    digest: bytes | None = None,
-    checksum: bytes | None = None,
-) -> None:
-    _put(connection, _UPSERT, [_row(source, target, digest, checksum)])
-
-
-def _row(source: Entry, target: Entry, digest: bytes | None, checksum: bytes | None) -> _Row:
-    assert source.path == target.path, f"the two sides have different paths: {source.path!r}, {target.path!r}"
-    return (*split(target.path), *_half(source), *_half(target), digest, checksum, source.mode, target.mode)
-
-
-def _foreign_row(target: Entry) -> _Row:
-    return (*split(target.path), *_NO_SOURCE, *_half(target), None, None, None, target.mode)
-
-
-def _put(connection: sqlite3.Connection, statement: str, rows: Iterable[_Row]) -> None:
-    rest = iter(rows)
-    while piece := list(islice(rest, _ROWS)):
-        values = [value for row in piece for value in row]
-        try:
-            connection.execute(statement.format(_VALUES[len(piece)]), values)
-        except OverflowError:  # rare: cheaper to let SQLite find it than to test each value
-            connection.execute(statement.format(_VALUES[len(piece)]), [fit(value) for value in values])
+        put(connection, INSERT, [foreign_row(fact.now)])
 
 
 def _drop_intents(connection: sqlite3.Connection, temporaries: Iterable[str]) -> None:
@@ -328,7 +337,7 @@ def _write_listing(connection: sqlite3.Connection, listing: Listing) -> None:
         for path in {join(listing.directory, decode(name)) for (name,) in known} - directories:
             _drop_foreign(connection, path)
         connection.execute(_DELETE_FOREIGN, (encode(listing.directory),))
-    _put(connection, _INSERT, (_foreign_row(entry) for entry in listing.entries if entry.path))
+    put(connection, INSERT, (foreign_row(entry) for entry in listing.entries if entry.path))
 
 
 def _drop_foreign(connection: sqlite3.Connection, directory: str) -> None:

@@ -17,6 +17,7 @@ from actorsync.model.kept import Kept
 from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import Audit, Done, Look, Move, Outcome, Publish, Remove, Side, Skipped
 from actorsync.model.report import Report
+from actorsync.model.trash import Trashed
 
 __all__ = [
     "Adopted",
@@ -55,6 +56,7 @@ __all__ = [
     "SurveyComplete",
     "Swept",
     "TargetSeen",
+    "TrashOpened",
     "Warned",
     "is_durable",
 ]
@@ -200,11 +202,22 @@ class Intended:
     ``source`` is the file that they are for: if the process dies between a rename and its record, the next run can
     recognise the file. The size of content that a transform makes is known only at its end: then the event comes a
     second time, with that size. A ``source`` that is no file says that nothing is sent: the temporary is a name in
-    between, while the entry gets another spelling of its name.
+    between, while the entry gets another spelling of its name. ``trashed`` is where an old file of that name may be
+    from now on.
     """
 
     temporaries: tuple[str, ...]
     source: Entry | None = None
+    trashed: Trashed | None = None
+
+
+@attrs.frozen
+class TrashOpened:
+    """The run keeps what it changes, and is about to make this directory for it. Recorded before that."""
+
+    run: int
+    directory: str
+    at: float
 
 
 @attrs.frozen
@@ -250,9 +263,11 @@ class RemovalIntended:
     """These entries may be gone from the target from now on. Recorded before the removal is sent.
 
     If the source has one of them again by the next run, that run sends it, and does not take it to be on the target.
+    ``trashed`` is where those of them may be that are not removed for good.
     """
 
     paths: tuple[str, ...]
+    trashed: tuple[Trashed, ...] = ()
 
 
 @attrs.frozen
@@ -448,6 +463,7 @@ Event: TypeAlias = (
     | Confirmed
     | RemovalIntended
     | Intended
+    | TrashOpened
     | PartSent
     | Released
     | ReleaseEnded
@@ -487,6 +503,7 @@ _DURABLE: Final = (
     Adopted,
     Confirmed,
     Intended,
+    TrashOpened,
     PartSent,
     Released,
     ReleaseEnded,

@@ -42,6 +42,7 @@ __all__ = [
     "drift_text",
     "drifted_text",
     "entries_text",
+    "held_text",
     "is_whole",
     "moment",
     "named",
@@ -154,6 +155,14 @@ def entries_text(count: int) -> str:
     return counted(count, "entry", "entries")
 
 
+def held_text(count: int) -> str:
+    """Return one line about ``count`` paths that were undone."""
+    stay = (
+        "path stays undone until its source changes" if count == 1 else "paths stay undone until their source changes"
+    )
+    return f"{count} {stay}; to take the undo back: actorsync undo"
+
+
 def unsent_text(count: int, reason: str) -> str:
     """Return one line for ``count`` files that were not tried because of ``reason``."""
     return f"failed: {counted(count, 'more file')}: {display(reason)}"
@@ -241,6 +250,8 @@ def summary(report: Report) -> str:
         parts.append(f"{counted(report.withheld, 'removal')} postponed")
     if left := _left_text(report):
         parts.append(left)
+    if report.held:
+        parts.append(f"{report.held} undone")
     if report.drifted:
         parts.append(_drifted(report))
     way_out = f"; {_WAY_OUT}" if report.drifted else ""

@@ -13,6 +13,7 @@ import attrs
 
 from actorsync.model.entry import Entry, Listing, Root
 from actorsync.model.kept import Kept
+from actorsync.model.trash import Trashed
 
 __all__ = [
     "Audit",
@@ -31,6 +32,7 @@ __all__ = [
     "Prepare",
     "Publish",
     "PutBack",
+    "Recall",
     "Remove",
     "Respell",
     "Returned",
@@ -40,6 +42,7 @@ __all__ = [
     "Skipped",
     "Survey",
     "Sweep",
+    "Tidying",
 ]
 
 
@@ -267,6 +270,21 @@ class Sweep:
 
 
 @attrs.frozen
+class Recall:
+    """Find out what became of a file that an attempt was about to move to the trash, when nobody has seen the end.
+
+    If its name is free, the file gets it back. Otherwise it stays in the trash, and counts as a change of its run.
+    """
+
+    trashed: Trashed
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
+
+    @property
+    def path(self) -> str:
+        return self.trashed.path
+
+
+@attrs.frozen
 class Audit:
     """List one directory that the journal knows, to find out whether it is still so. Nothing is changed.
 
@@ -304,6 +322,7 @@ Operation: TypeAlias = (
     | Move
     | Publish
     | PutBack
+    | Recall
     | Remove
     | Respell
     | SetMode
@@ -314,6 +333,9 @@ Operation: TypeAlias = (
 
 #: Operations that send a file.
 Sending: TypeAlias = Copy | Prepare
+
+#: Operations on what attempts have left behind: they are carried out while a run stops as well.
+Tidying: TypeAlias = Recall | Sweep
 
 #: Operations of one kind, to be done in this order. A batch of `Copy` or `Prepare` holds exactly one.
 Batch: TypeAlias = tuple[Operation, ...]
@@ -327,7 +349,8 @@ class Done:
     the times alone would not show a later change, ``checksum`` that of what was sent, where it is to be remembered. Of
     a survey or an audit, ``listing`` is what was found; of the root, ``root`` is its identity, where the target
     tells it. Of a look, ``target`` is what is there now: the entry as recorded, another one, or None. Of a stage,
-    ``kept`` is what waits under the temporary name.
+    ``kept`` is what waits under the temporary name. ``trashed`` is the change as it can be undone, where the profile
+    has a trash; of a `Recall` it is None if no file is in the trash.
     """
 
     operation: Operation
@@ -339,6 +362,7 @@ class Done:
     checksum: bytes | None = None
     root: Root | None = None
     kept: Kept | None = None
+    trashed: Trashed | None = None
 
 
 class Fault(enum.Enum):

@@ -31,7 +31,8 @@ class Report:
     entries are gone from the source and stay on the target, the last of them until ``delayed_until``, like
     ``started_at``; they are not ``left``. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
-    compared the target with the journal. ``exit_code`` is the exit code of the command line.
+    compared the target with the journal. ``held`` counts the paths that were undone, and stay so until their source
+    changes. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
     """
@@ -67,6 +68,7 @@ class Report:
     left_out: LeftOut = NOTHING
     delayed: int = 0
     delayed_until: float | None = None
+    held: int = 0
     not_published: str | None = None
 
     def raise_for_failures(self) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "has_same_time",
     "is_kept",
     "is_racy",
+    "is_same_version",
     "looks_equal",
     "reconcile",
     "removals_below",

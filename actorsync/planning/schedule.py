@@ -38,6 +38,7 @@ from actorsync.model.operation import (
     Operation,
     Outcome,
     Prepare,
+    Recall,
     Remove,
     Respell,
     Returned,
@@ -46,6 +47,7 @@ from actorsync.model.operation import (
     Skipped,
     Survey,
     Sweep,
+    Tidying,
 )
 from actorsync.planning.drift import AuditQueue
 from actorsync.planning.order.arrivals import Arrivals
@@ -82,7 +84,7 @@ class Schedule:
         self._window = window
         self._comparisons_at_once = comparisons
         self._comparisons: deque[Compare] = deque()
-        self._urgent: deque[Sweep | Survey | Audit] = deque()
+        self._urgent: deque[Tidying | Survey | Audit] = deque()
         self._modes: deque[SetMode] = deque()
         self._respellings: deque[Respell] = deque()
         self._removals = RemovalQueue()
@@ -133,8 +135,8 @@ class Schedule:
 
         Returns the outcome of one that cannot be done any more, because its directory could not be made.
         """
-        self.left.planned += not isinstance(operation, Audit | Look | Survey | Sweep)
-        if self._drained and not isinstance(operation, Sweep):
+        self.left.planned += not isinstance(operation, Audit | Look | Survey | Tidying)
+        if self._drained and not isinstance(operation, Tidying):
             self._leave(not isinstance(operation, Audit | Look))
             return []
         self.audits.note(operation)
@@ -148,7 +150,7 @@ class Schedule:
                 self.left.planned -= 1  # `refuse` counts it
                 self.arrivals.give_up(operation.path)
                 return self.refuse(operation, _NO_DIRECTORY[fault], fault)
-            case Sweep() | Survey() | Audit(""):
+            case Recall() | Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
             case Audit() | Look():
                 self.audits.add(operation)
@@ -242,7 +244,7 @@ class Schedule:
         removals = self._removals.clear()
         others = len(self._respellings) + len(self._modes) + len(self._comparisons)
         self._leave(len(self.arrivals) + self._waiting.count + len(self._directories) + others + removals)
-        self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Sweep))
+        self._urgent = deque(operation for operation in self._urgent if isinstance(operation, Tidying))
         small = (self._directories, self._modes, self._respellings, self._comparisons, self.audits)
         for collection in (self.arrivals, *small, self._waiting):
             collection.clear()
@@ -339,10 +341,10 @@ class Schedule:
 
     def _next_urgent(self) -> Batch:
         first = self._urgent.popleft()
-        if not isinstance(first, Sweep):
+        if not isinstance(first, Tidying):
             return (first,)
         batch: list[Operation] = [first]
-        while self._urgent and isinstance(self._urgent[0], Sweep) and len(batch) < BATCH:
+        while self._urgent and type(self._urgent[0]) is type(first) and len(batch) < BATCH:
             batch.append(self._urgent.popleft())
         return tuple(batch)
 
@@ -361,7 +363,7 @@ class Schedule:
             failed = _undone(operation, outcome.reason, Fault.PATH)
             return [failed, *self.settle(failed)]
         match operation:
-            case Sweep() | Survey() | Audit(""):
+            case Recall() | Sweep() | Survey() | Audit(""):
                 self._urgent.append(operation)
             case Audit() | Look():
                 self.audits.add(operation)

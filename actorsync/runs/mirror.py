@@ -26,6 +26,7 @@ from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.runs.saved_plan import Notes, Plan
+from actorsync.runs.trash import tend
 from actorsync.supervisor import supervise
 
 __all__ = ["Mirror", "Places"]
@@ -108,7 +109,8 @@ class Mirror:
             # After the stages of the caller: an operation that they leave out is not planned.
             stages = (*self.options.pipeline.stages, notes.stage)
             # It rests on the journal alone, where there is one: the target is not asked for its secret.
-            policy = attrs.evolve(self.options.policy, audit=None, counts_drift=False)
+            publish = attrs.evolve(self.options.policy.publish, trash=None)  # nothing goes there
+            policy = attrs.evolve(self.options.policy.sparing({}), audit=None, counts_drift=False, publish=publish)
             options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
             if drifts := journal.audits.drifts():
                 self.publish(Warned(unplanned_text(len(drifts))))
@@ -134,12 +136,28 @@ class Mirror:
         try:
             source, target = places or open_endpoints(self.profile, secrets)
             async with keeping_logins(source, target):
-                return await self._supervise(source, target, journal, keep)
+                report = await self._supervise(source, target, journal, keep)
+                await self._tend_trash(target, journal, report)
+                return report
         finally:
             # An error here must not hide the report, or the bug, that was announced before.
             with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):
                 for report in endings:
                     await trio.to_thread.run_sync(journal.end_run, run, report)
+
+    async def _tend_trash(self, target: Endpoint, journal: Journal, report: Report) -> None:
+        """Let old versions leave the trash after a run that was neither stopped nor ended by an error.
+
+        What is not deleted stays for the next run.
+        """
+        rule = self.options.policy.publish.trash
+        if rule is None or self.is_stopped or report.error is not None:
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._when_stopped, nursery.cancel_scope.cancel)
+            with contextlib.suppress(ActorsyncError):
+                await tend(target, journal, rule, time.time())
+            nursery.cancel_scope.cancel()
 
     async def _supervise(self, source: Endpoint, target: Endpoint, journal: Journal, observer: Observer) -> Report:
         """Run the supervisor, with statistics that begin at zero, and one more observer."""

@@ -66,7 +66,7 @@ def _publish_rule(profile: Profile) -> PublishRule:
         keeps_old=publish.keep_old,
         maintenance=None if publish.maintenance is None else publish.maintenance.put,
         resume=ResumeRule(sync.resume, sync.resume_keep),
-        trash=None if trash.path is None else TrashRule(trash.path, trash.keep, trash.max_size),
+        trash=None if trash.path is None else TrashRule(trash.path, trash.keep, trash.max_size, profile.identity[:8]),
     )
 
 

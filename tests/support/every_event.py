@@ -48,6 +48,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
     TargetSeen,
+    TrashOpened,
     Warned,
 )
 from actorsync.model.kept import Kept
@@ -65,6 +66,7 @@ from actorsync.model.operation import (
     Prepare,
     Publish,
     PutBack,
+    Recall,
     Remove,
     Respell,
     Returned,
@@ -75,6 +77,7 @@ from actorsync.model.operation import (
     Sweep,
 )
 from actorsync.model.report import Report
+from actorsync.model.trash import Trashed
 
 __all__ = ["EVERY_EVENT", "EVIL", "FILE", "FOLDER", "OLD"]
 
@@ -85,6 +88,8 @@ PART = Kept("dir/.tmp", FILE, 2, 1.0)
 KEPT = Kept("dir/.tmp", FILE, 3, 1.0, is_complete=True, size=3)
 PUBLISH = Publish(KEPT, 1, "dir/.old", FILE)
 EVIL = Entry("\x1b[31mred\udcff\n", Kind.FILE, 3)
+
+TRASHED = Trashed("dir/a.txt", "removed", "../.trash/20261130T160317Z-3-0/0", OLD)
 
 EVERY_EVENT: list[Event] = [
     Started("/src", "ftp://h/", 4),
@@ -103,6 +108,7 @@ EVERY_EVENT: list[Event] = [
     Adopted(FILE, FILE, b"digest"),
     Confirmed(FILE, FILE, b"digest"),
     Intended(("dir/.tmp",)),
+    TrashOpened(3, "../.trash/20261130T160317Z-3-0", 1.5),
     PartSent(PART),
     Released((PUBLISH,)),
     ReleaseEnded(),
@@ -150,6 +156,7 @@ EVERY_EVENT: list[Event] = [
     Skipped(Look(FILE), "550"),
     Done(Survey("dir"), listing=Listing("dir", (FILE,))),
     Done(Sweep("dir/.tmp")),
+    Done(Recall(TRASHED), trashed=TRASHED),
     Failed(Copy(FILE), "no room"),
     Failed(Copy(FILE), "parked after 3 failures, tried again in 2.0 s: no room", Fault.PARKED),
     Failed(Copy(FILE), "not sent: the target is full (a: the disk is full)", Fault.UNSENT),

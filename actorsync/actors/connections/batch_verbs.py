@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import attrs
@@ -11,6 +11,7 @@ from actorsync.actors.connections import outcomes, release_verbs
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
+from actorsync.actors.connections.trash import noted, recall
 from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, look, mode_setter, respell
 from actorsync.errors import GuardRefused, OperationRefused
@@ -29,6 +30,7 @@ from actorsync.model.operation import (
     Outcome,
     Publish,
     PutBack,
+    Recall,
     Remove,
     Respell,
     SetMode,
@@ -36,6 +38,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.trash import Trashed
 from actorsync.planning.name_folding import NewSpelling, parting
 
 __all__ = ["BatchVerbs"]
@@ -56,6 +59,17 @@ class BatchVerbs:
 
     async def carry_out(self, target: Session, batch: Batch) -> list[Outcome]:
         """Return one outcome for each operation of ``batch``, in order. Raises `ConnectionLost`."""
+        results = await self._carry_out(target, batch)
+        return results if self.context.trash is None else [noted(result) for result in results]
+
+    async def _pass(self, target: Session, *, is_visible: bool = True) -> None:
+        """Wait until changes may be made that are visible. The trash is made ready before the first one."""
+        if self.context.trash is not None:
+            await self.context.trash.ready(target, self.facts)
+        if is_visible:
+            await self.context.gate.passed()
+
+    async def _carry_out(self, target: Session, batch: Batch) -> list[Outcome]:
         match batch[0]:
             case MakeDirectory():
                 return await self._make_directories(target, batch)
@@ -69,12 +83,18 @@ class BatchVerbs:
                 return await self._remove(target, batch)
             case Sweep():
                 return await self._sweep(target, batch)
+            case Recall():
+                self.level.show("sweeping")
+                recalls = [operation for operation in batch if isinstance(operation, Recall)]
+                return outcomes.all_recalled(recalls, await recall(target, [it.trashed for it in recalls]))
             case Audit():
                 self.level.show("auditing")
                 return [await self._audit(target, operation) for operation in batch if isinstance(operation, Audit)]
             case Look():
                 return await self._look(target, batch)
             case Publish() | PutBack():
+                if self.context.trash is not None:
+                    await self.context.trash.ready(target, self.facts)
                 self.level.show("publishing")
                 return await release_verbs.carry_out(target, batch)
             case Maintain():
@@ -88,8 +108,8 @@ class BatchVerbs:
     async def _make_directories(self, target: Session, batch: Batch) -> list[Outcome]:
         # A run without any change makes the root alone, and does not pass the gate. Before a release, directories are
         # made to put files into that cannot be seen yet: the release passes it.
-        if any(operation.path for operation in batch) and not self.context.is_burst:
-            await self.context.gate.passed()
+        if any(operation.path for operation in batch):
+            await self._pass(target, is_visible=not self.context.is_burst)
         self.level.show("making directories")
         made = await _make(target, [operation.path for operation in batch])
         # Before anything is put into them: a directory is not wider than it is to be for as long as it holds a file.
@@ -98,7 +118,7 @@ class BatchVerbs:
         return outcomes.all_made(batch, made)
 
     async def _set_modes(self, target: Session, batch: Batch) -> list[Outcome]:
-        await self.context.gate.passed()
+        await self._pass(target)
         self.level.show("setting modes")
         wanted = [attrs.evolve(it.target, mode=it.mode) for it in batch if isinstance(it, SetMode)]
         return outcomes.all_modes_set(batch, await mode_setter(target).set_modes(wanted))
@@ -121,7 +141,7 @@ class BatchVerbs:
             }
 
     async def _move(self, target: Session, batch: Batch) -> list[Outcome]:
-        await self.context.gate.passed()
+        await self._pass(target)
         self.level.show("moving")
         moves = [operation for operation in batch if isinstance(operation, Move)]
         await make_durable(self.facts, MovesIntended(tuple(moves)))
@@ -131,7 +151,7 @@ class BatchVerbs:
         return outcomes.all_moved(moves, [moved[move.path] for move in moves])
 
     async def _respell(self, target: Session, batch: Batch) -> list[Outcome]:
-        await self.context.gate.passed()
+        await self._pass(target)
         self.level.show("moving")
         changes = [operation for operation in batch if isinstance(operation, Respell)]
         for change in changes:
@@ -142,17 +162,54 @@ class BatchVerbs:
         return outcomes.all_respelled(changes, [changed[change.path] for change in changes])
 
     async def _remove(self, target: Session, batch: Batch) -> list[Outcome]:
-        await self.context.gate.passed()
+        await self._pass(target)
         self.level.show("removing")
         removals = [operation for operation in batch if isinstance(operation, Remove)]
         kept = await _kept_twins(target, removals)
         rest = [removal for removal in removals if removal.path not in kept]
+        removed: list[Outcome] = []
         if rest:
-            await make_durable(self.facts, RemovalIntended(tuple(removal.path for removal in rest)))
-        results = await target.remove([removal.target for removal in rest]) if rest else []
-        removed = outcomes.all_removed(tuple(rest), results, is_exact=self.context.protects is not None)
+            going = self._places(rest)
+            await make_durable(
+                self.facts, RemovalIntended(tuple(removal.path for removal in rest), tuple(going.values()))
+            )
+            results = await self._take_away(target, rest, going)
+            removed = outcomes.all_removed(tuple(rest), results, is_exact=self.context.protects is not None)
+            removed = [self._with_place(outcome, going) for outcome in removed]
         settled = {outcome.operation.path: outcome for outcome in removed} | kept
         return [settled[operation.path] for operation in batch]
+
+    def _places(self, removals: Sequence[Remove]) -> dict[str, Trashed]:
+        """Return where the files go that are to be removed, by path; nothing without a trash. Links go nowhere."""
+        trash = self.context.trash
+        if trash is None:
+            return {}
+        return {it.path: trash.place_for(it) for it in removals if it.target.kind is Kind.FILE}
+
+    async def _take_away(
+        self, target: Session, removals: Sequence[Remove], going: dict[str, Trashed]
+    ) -> list[bool | OperationRefused]:
+        """Remove entries, or move them to their places. What another program has removed counts as removed."""
+        results: dict[str, bool | OperationRefused] = {}
+        moves = [Relocation(it.target, going[it.path].place or "") for it in removals if it.path in going]
+        for item, moved in zip(moves, await target.move(moves) if moves else (), strict=True):
+            results[item.entry.path] = moved if isinstance(moved, OperationRefused) else True
+        refused = [it.entry for it in moves if results[it.entry.path] is not True]
+        for entry, now in zip(refused, await look(target, refused) if refused else (), strict=True):
+            if now is None:
+                results[entry.path] = True
+                del going[entry.path]  # nothing of it is in the trash
+        others = [it.target for it in removals if it.path not in results]
+        for entry, removed in zip(others, await target.remove(others) if others else (), strict=True):
+            results[entry.path] = removed
+        return [results[removal.path] for removal in removals]
+
+    def _with_place(self, outcome: Outcome, going: Mapping[str, Trashed]) -> Outcome:
+        trash, place = self.context.trash, going.get(outcome.operation.path)
+        if trash is None or place is None:
+            return outcome
+        trash.settle(place.path)
+        return attrs.evolve(outcome, trashed=place) if isinstance(outcome, Done) else outcome
 
     async def _sweep(self, target: Session, batch: Batch) -> list[Outcome]:
         self.level.show("sweeping")

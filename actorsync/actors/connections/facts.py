@@ -7,7 +7,7 @@ from typing import TypeAlias
 import trio
 
 from actorsync.actors.messages import Fact, Registration
-from actorsync.model.event import Event, Intended, MovesIntended, RemovalIntended
+from actorsync.model.event import Event, Intended, MovesIntended, RemovalIntended, TrashOpened
 
 __all__ = ["FactChannel", "make_durable", "send_facts"]
 
@@ -28,7 +28,7 @@ async def send_facts(facts: FactChannel, *events: Event) -> None:
                 await facts.send(event)
 
 
-async def make_durable(facts: FactChannel, intended: Intended | MovesIntended | RemovalIntended) -> None:
+async def make_durable(facts: FactChannel, intended: Intended | MovesIntended | RemovalIntended | TrashOpened) -> None:
     """Record what is about to be done, and return once a crash cannot lose the record."""
     registration = Registration(intended, trio.Event())
     await facts.send(registration)

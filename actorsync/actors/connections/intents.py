@@ -12,7 +12,8 @@ from actorsync.actors.messages import Registration
 from actorsync.endpoints.contract import Staged
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.event import Intended, Swept
-from actorsync.model.operation import Sending
+from actorsync.model.operation import Copy, Sending
+from actorsync.model.trash import Trashed
 from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.temporary_names import temporary_name
 
@@ -42,7 +43,11 @@ class Intents:
 
     _facts: FactChannel
     _token: Callable[[], str]
+    _place: Callable[[], str] | None = None
+    """Returns a place in the trash; None where old files are overwritten."""
     _ahead: _Ahead | None = attrs.field(default=None, init=False)
+    trashed: Trashed | None = attrs.field(default=None, init=False)
+    """Where an old file goes that is replaced by the file registered last."""
 
     def register_ahead(self, copy: Sending) -> None:
         """Send the registration for ``copy``, unless the recorder is busy. `register` then waits for it."""
@@ -61,12 +66,16 @@ class Intents:
             ahead = self._new(copy)
             await self._facts.send(ahead.registration)
         await ahead.registration.durable.wait()
+        self.trashed = ahead.intended.trashed
         return ahead.intended.temporaries[0]
 
     def _new(self, copy: Sending) -> _Ahead:
         path = join(parent_of(copy.path), temporary_name(name_of(copy.path), self._token()))
         # The size of transformed content is not known yet: `register_size` records it later.
-        intended = Intended((path,), None if is_fingerprinted(copy.source) else copy.source)
+        trashed = None
+        if self._place is not None and isinstance(copy, Copy):
+            trashed = Trashed(copy.path, "replaced", self._place())
+        intended = Intended((path,), None if is_fingerprinted(copy.source) else copy.source, trashed)
         return _Ahead(copy, intended, Registration(intended, trio.Event()))
 
     async def register_size(self, staged: Staged, source: Entry) -> None:

@@ -20,7 +20,7 @@ from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import ReadSession, Session
 from actorsync.errors import ConnectionLost
 from actorsync.model.event import Swept
-from actorsync.model.operation import Batch, Compare, Maintain, Publish, PutBack, Returned, Sending, Sweep
+from actorsync.model.operation import Batch, Compare, Maintain, Publish, PutBack, Returned, Sending, Tidying
 
 __all__ = ["LOSSES", "Lane"]
 
@@ -58,7 +58,7 @@ class Lane:
     def __attrs_post_init__(self) -> None:
         context = self.context
         self._inbox = Inbox(self.operations, context.pool, context.shutdown.draining)
-        self._intents = Intents(self.facts, context.token)
+        self._intents = Intents(self.facts, context.token, None if context.trash is None else context.trash.place)
         self._uploads = Uploads(context, self.level, self.facts, self._inbox, self._intents)
         self._verbs = BatchVerbs(context, self.level, self.facts, self._inbox)
         self._comparisons = Comparisons(context, self.level)
@@ -138,7 +138,7 @@ class Lane:
     async def _work(self, source: ReadSession, target: Session) -> None:
         """Carry out the batch in hand. Afterwards each operation has its outcome, or waits for its rename."""
         batch, first = self._inbox.batch, self._inbox.batch[0]
-        if self.context.shutdown.draining.is_set() and not isinstance(first, Maintain | Publish | PutBack | Sweep):
+        if self.context.shutdown.draining.is_set() and not isinstance(first, Maintain | Publish | PutBack | Tidying):
             await self._uploads.commit(target)
             await self.give_back("the run is stopping")
         elif isinstance(first, Sending):

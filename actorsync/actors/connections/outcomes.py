@@ -25,18 +25,21 @@ from actorsync.model.operation import (
     Outcome,
     Publish,
     PutBack,
+    Recall,
     Respell,
     Returned,
     Sending,
     SetMode,
     Skipped,
 )
+from actorsync.model.trash import Trashed
 
 __all__ = [
     "StagedCopy",
     "all_made",
     "all_modes_set",
     "all_moved",
+    "all_recalled",
     "all_removed",
     "all_respelled",
     "all_swept",
@@ -70,6 +73,8 @@ class StagedCopy:
     """The digest of its content, if its times are too recent to show a later change."""
     checksum: bytes | None
     """The digest of its content, if checksums are recorded."""
+    trashed: Trashed | None = None
+    """Where the old file goes, where the profile has a trash."""
 
 
 def failed(operation: Operation, refusal: OperationRefused) -> Failed:
@@ -93,8 +98,12 @@ def given_up(operation: Operation, reason: str) -> Outcome:
 def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
     """Return the outcome of a rename to the final name. A refusal with ``retry`` gives the whole copy back."""
     if isinstance(result, Entry):
-        temporary = upload.staged.temporary
-        return Done(upload.copy, result, upload.source, upload.digest, temporary, checksum=upload.checksum)
+        temporary, trashed = upload.staged.temporary, upload.trashed
+        if trashed is not None:
+            trashed = attrs.evolve(trashed, now=result)
+        return Done(
+            upload.copy, result, upload.source, upload.digest, temporary, checksum=upload.checksum, trashed=trashed
+        )
     return Returned(upload.copy, str(result), tried=True) if result.retry else failed(upload.copy, result)
 
 
@@ -183,6 +192,14 @@ def all_removed(batch: Batch, results: Sequence[bool | OperationRefused], *, is_
             remaining[parent_of(operation.path)] = operation.path
         outcomes.append(outcome)
     return outcomes
+
+
+def all_recalled(batch: Sequence[Recall], results: Sequence[Trashed | OperationRefused | None]) -> list[Outcome]:
+    """Return the outcomes of finding out what is in the trash."""
+    return [
+        failed(recall, result) if isinstance(result, OperationRefused) else Done(recall, trashed=result)
+        for recall, result in zip(batch, results, strict=True)
+    ]
 
 
 def all_swept(batch: Batch, results: Sequence[bool | OperationRefused]) -> list[Outcome]:

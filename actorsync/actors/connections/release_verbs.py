@@ -16,6 +16,8 @@ from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.event import Intended
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Batch, Done, Maintain, Outcome, Publish, PutBack, Returned
+from actorsync.model.trash import Trashed
+from actorsync.planning.publishing.trash import is_place
 from actorsync.planning.temporary_names import temporary_name
 
 __all__ = ["carry_out", "maintain"]
@@ -79,7 +81,7 @@ async def _publish(target: Session, parts: Sequence[Publish]) -> list[Outcome]:
     return [
         Returned(part, str(result), tried=True)
         if isinstance(result, OperationRefused)
-        else Done(part, result.entry, part.kept.source)
+        else Done(part, result.entry, part.kept.source, trashed=_trashed(part, has_old=result.has_old))
         for part, result in zip(parts, results, strict=True)
     ]
 
@@ -90,6 +92,13 @@ async def _put_back(target: Session, parts: Sequence[PutBack]) -> list[Outcome]:
         Returned(part, str(result), tried=True) if isinstance(result, OperationRefused) else Done(part, result)
         for part, result in zip(parts, results, strict=True)
     ]
+
+
+def _trashed(part: Publish, *, has_old: bool) -> Trashed | None:
+    """Return whether the old file is in the trash; None where it was set aside elsewhere."""
+    if part.aside is None or not is_place(part.aside):
+        return None
+    return Trashed(part.path, "replaced" if has_old else "made", part.aside)
 
 
 def _publication(part: Publish) -> Publication:

@@ -18,6 +18,7 @@ from actorsync.actors.connections.intents import Intents
 from actorsync.actors.connections.outcomes import StagedCopy
 from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import Content, ReadSession, Session, Staged, Upload
+from actorsync.endpoints.releases import Publication, Published, publish
 from actorsync.errors import OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
 from actorsync.model.entry import Entry, ancestors
 from actorsync.model.event import BreakerOpened, Event, Resumed
@@ -28,6 +29,9 @@ __all__ = ["Uploads"]
 
 #: How many times one file is tried before it counts as failed.
 TRIES: Final = 3
+#: With a trash: how many files, or bytes, wait for one flight of renames.
+FLIGHT: Final = 8
+FLIGHT_BYTES: Final = 8 << 20
 
 
 @attrs.define(eq=False)
@@ -102,6 +106,8 @@ class Uploads:
         while True:
             tries += 1
             try:
+                if self.context.trash is not None:
+                    await self.context.trash.ready(target, self.facts)
                 upload = await self._upload(source, target, copy)
                 if not isinstance(copy, Prepare):
                     await self.context.gate.passed()
@@ -163,17 +169,24 @@ class Uploads:
         self.context.statistics.note_sent(copy, staged.size)
         digest = None if hashing is None else hashing.digest()
         return StagedCopy(
-            copy, staged, entry, digest if is_recent else None, digest if self.context.by_content else None
+            copy,
+            staged,
+            entry,
+            digest if is_recent else None,
+            digest if self.context.by_content else None,
+            self.intents.trashed,
         )
 
     async def _send(self, target: Session, upload: Upload, size: int) -> Staged:
         """Send one file, and the renames that wait. Raises the `OperationRefused` of the upload."""
         self.inbox.request_connections()  # more batches may have arrived since this one was taken
+        if self.context.trash is not None and self._is_due:
+            await self.commit(target)
         self.level.show("sending", upload, size)
-        staged, results = await target.stage(
-            upload, commit=[earlier.staged for earlier in self._staged], ahead=self._take_copy_ahead
-        )
-        await self._settle(results)
+        riding = [] if self.context.trash is not None else [earlier.staged for earlier in self._staged]
+        staged, results = await target.stage(upload, commit=riding, ahead=self._take_copy_ahead)
+        if riding:
+            await self._settle(results)
         if isinstance(staged, OperationRefused):
             raise staged
         return staged
@@ -195,7 +208,26 @@ class Uploads:
         """Rename every file that waits for it. After a lost connection, find out what became of the renames."""
         if self._staged:
             self.level.show("renaming")
-            await self._settle(await target.commit([upload.staged for upload in self._staged]))
+            await self._settle(await self._rename(target))
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the files that wait are to be renamed. Old files are set aside in flights, not with each upload."""
+        size = sum(upload.staged.size for upload in self._staged)
+        return len(self._staged) >= FLIGHT or size >= FLIGHT_BYTES
+
+    async def _rename(self, target: Session) -> list[Entry | OperationRefused]:
+        """Rename the files that wait for it. With a trash, what has their names goes there first."""
+        if self.context.trash is None:
+            return await target.commit([upload.staged for upload in self._staged])
+        items = [Publication(it.staged, None if it.trashed is None else it.trashed.place) for it in self._staged]
+        results = await publish(target, items)
+        published = [isinstance(result, Published) and result.has_old for result in results]
+        self._staged = [
+            it if it.trashed is None or has_old else attrs.evolve(it, trashed=attrs.evolve(it.trashed, because="made"))
+            for it, has_old in zip(self._staged, published, strict=True)
+        ]
+        return [result.entry if isinstance(result, Published) else result for result in results]
 
     async def _settle(self, results: Sequence[Entry | OperationRefused]) -> None:
         """Report the outcomes of renames."""

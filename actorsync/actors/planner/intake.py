@@ -12,6 +12,7 @@ from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
+from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.memory import Rules
 from actorsync.actors.planner.progress import Progress, for_each
 from actorsync.actors.planner.removals import Removals
@@ -47,6 +48,7 @@ class Intake:
     respellings: Respellings
     removals: Removals
     dispatch: Dispatch
+    held: Held
     is_new_rule: bool
     """Whether the last complete run had another rule for modes."""
     seen: int = 0
@@ -130,18 +132,17 @@ class Intake:
 
     def _decide(self, rest: Listing, records: Mapping[str, Record]) -> list[Decision]:
         rules = self.rules
-        return list(
-            reconcile(
-                rest,
-                records,
-                rules.selection.hides,
-                by_content=rules.by_content,
-                by_size_time=rules.by_size_time,
-                modes=rules.modes,
-                is_new_rule=self.is_new_rule,
-                protects=rules.protects,
-            )
+        decisions = reconcile(
+            rest,
+            records,
+            rules.selection.hides,
+            by_content=rules.by_content,
+            by_size_time=rules.by_size_time,
+            modes=rules.modes,
+            is_new_rule=self.is_new_rule,
+            protects=rules.protects,
         )
+        return self.held.without(list(decisions))
 
     async def act_on(self, decision: Decision) -> None:
         """Offer the operations that follow from a decision."""

@@ -12,13 +12,14 @@ from actorsync.model.event import Parked
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Publish, Side
 from actorsync.model.row import ListingRows
+from actorsync.model.trash import Trashed
 from actorsync.planning.drift import AuditRule, Drift, Round
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Protected
 from actorsync.planning.selection import Selection
 
-__all__ = ["AuditMemory", "Digest", "Memory", "Rules", "SourceQueries"]
+__all__ = ["AuditMemory", "Digest", "Memory", "Rules", "SourceQueries", "TrashMemory"]
 
 #: Reads a source file. Returns the entry that was read and a digest of its content, or None when the file changed
 #: meanwhile or could not be read.
@@ -41,6 +42,18 @@ class AuditMemory(Protocol):
     def drifts(self) -> Iterable[Drift]: ...
 
     def leaving(self) -> Mapping[str, float]: ...
+
+
+class TrashMemory(Protocol):
+    """What the planner needs of what a journal knows of changes that can be undone."""
+
+    def next_run(self) -> int: ...
+
+    def open(self) -> Sequence[Trashed]: ...
+
+    def held(self) -> Mapping[str, Entry | None]: ...
+
+    def held_count(self) -> int: ...
 
 
 class Memory(Protocol):
@@ -67,6 +80,9 @@ class Memory(Protocol):
 
     @property
     def audits(self) -> AuditMemory: ...
+
+    @property
+    def trash(self) -> TrashMemory: ...
 
     def owned_count(self) -> int: ...
 

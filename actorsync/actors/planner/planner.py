@@ -15,6 +15,7 @@ from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
+from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
@@ -26,8 +27,8 @@ from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
-from actorsync.model.event import Learned, Planned
-from actorsync.model.operation import Batch, Side, Sweep
+from actorsync.model.event import Forgotten, Learned, Planned, TrashOpened
+from actorsync.model.operation import Batch, Recall, Side, Sweep
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
 from actorsync.planning.schedule import Schedule
@@ -62,6 +63,8 @@ class Planner:
     schedule: Schedule = attrs.Factory(Schedule)
     default_modes: Modes = ALONE
     """The rule for modes of a profile that has none."""
+    trash: tuple[TrashOpened, Callable[[], str]] | None = None
+    """The trash of the run, and what returns a place in it; None where old files are not kept there."""
     is_complete: bool = False
     audits: Audits | None = attrs.field(default=None, init=False)
     """What this run finds out about a target that is known; None before the run."""
@@ -69,6 +72,8 @@ class Planner:
     """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
     foreign: int = 0
     """How many entries the target keeps that no run has put there. Counted at the end, unless the run is cancelled."""
+    held: int = 0
+    """How many paths stay undone. Counted at the end as well."""
     _story: _Story | None = attrs.field(default=None, init=False)
 
     @property
@@ -178,6 +183,9 @@ class Planner:
         releases = Releases(
             rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
         )
+        if self.trash is not None:
+            opened, place = self.trash
+            releases.opened, releases.aside = opened, lambda _: place()
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, releases, self.stages)
         intake = Intake(
@@ -194,6 +202,7 @@ class Planner:
             respellings=respellings,
             removals=removals,
             dispatch=dispatch,
+            held=Held(journal.trash.held(), rules.by_size_time),
             is_new_rule=is_new_rule,
         )
         self.audits = audits = Audits(
@@ -243,6 +252,7 @@ class _Story:
         if self.planner.is_audit:
             return await self._audit(listings)
         await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
+        await self._recall()
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
         if not await self.releases.recover():
@@ -284,7 +294,8 @@ class _Story:
         if self.releases.is_stuck:
             return None
         await self.announcer.until_recorded()
-        leftovers, self.planner.foreign = await self.planner.blocking(self._read_end)
+        await self._recall()
+        leftovers = await self.planner.blocking(self._read_end)
         kept = self.releases.temporaries
         await self._sweep((temporary, source) for temporary, source in leftovers if temporary not in kept)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
@@ -304,12 +315,14 @@ class _Story:
         complete = await self.intake.run(listings)
         await self._announce_totals()
         await self.audits.finish()
-        _, self.planner.foreign = await self.planner.blocking(self._read_end)
+        await self.planner.blocking(self._read_end)
         return None if self.audits.is_cut_short else complete
 
-    def _read_end(self) -> tuple[Iterable[tuple[str, Entry | None]], int]:
-        """Read the temporaries that are left, and the number of foreign entries, in one hop to a thread."""
-        return self.planner.journal.pending(), self.planner.journal.foreign_count()
+    def _read_end(self) -> Iterable[tuple[str, Entry | None]]:
+        """Return the temporaries that are left, and count what the report tells, in one hop to a thread."""
+        journal = self.planner.journal
+        self.planner.foreign, self.planner.held = journal.foreign_count(), journal.trash.held_count()
+        return journal.pending()
 
     async def _begin_survey(self) -> bool:
         """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
@@ -343,6 +356,13 @@ class _Story:
         self.progress.notify()
         await self.progress.until_idle()
 
+    async def _recall(self) -> None:
+        """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
+        for trashed in await self.planner.blocking(self.planner.journal.trash.open):
+            self.progress.schedule.add(Recall(trashed))
+        self.progress.notify()
+        await self.progress.until_idle()
+
     async def _announce_totals(self) -> None:
         levels, moved = self.planner.statistics, self.renames.old_paths
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
@@ -356,6 +376,10 @@ class _Story:
         is_whole = scope == WHOLE_TREE and not (self.intake.has_failed or self.intake.unseen)
         if self.intake.is_new_rule and is_whole and not self.progress.schedule.left.is_some:
             await self.announcer.send(Learned(Side.TARGET, MODES_TRAIT, str(self.planner.rules.modes)))
+        for path in self.intake.held.unseen() if is_whole else ():
+            record = await self.planner.blocking(self.planner.journal.record, path)
+            if record is None or record.source is None:
+                await self.announcer.send(Forgotten(path))  # the source has lost it: there is nothing to hold
         for change in self.parking.conclude(self.intake.unseen, self.planner.wall_clock_ns() / 1e9, scope):
             await self.announcer.send(change)
 

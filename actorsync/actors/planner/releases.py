@@ -12,7 +12,7 @@ from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.removals import Removals
 from actorsync.model.entry import ScanComplete
-from actorsync.model.event import NotPublished, Warned
+from actorsync.model.event import NotPublished, TrashOpened, Warned
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Prepare, Publish, Sending, SetMode, Skipped
 from actorsync.model.text import counted, display
@@ -32,7 +32,7 @@ def aside_of(kept: Kept) -> str:
 class Releases:
     """Owns what is staged and not published, and what waits for its publication.
 
-    ``aside`` returns where the old file of a path goes.
+    ``aside`` returns where the old file of a path goes. With a trash, that is ``opened`` for this run.
     """
 
     rule: PublishRule
@@ -44,6 +44,7 @@ class Releases:
     draining: trio.Event
     publisher: trio.MemorySendChannel[Release]
     aside: Callable[[Kept], str] = aside_of
+    opened: TrashOpened | None = None
     _staged: dict[str, tuple[Prepare, Kept]] = attrs.Factory(dict)
     _modes: list[SetMode] = attrs.Factory(list)
     _unsent: int = 0  # files that could not be sent, and directories that could not be made
@@ -135,6 +136,8 @@ class Releases:
     async def _publish(self) -> bool:
         """Publish what is staged, and then let go what has waited for it. Return False if it is not published."""
         if self._staged:
+            if self.opened is not None:
+                await self.announcer.record(self.opened)
             result = await self._hand_over(Release(await self.blocking(self._items)))
             if result is not ReleaseResult.PUBLISHED:
                 return False
@@ -181,5 +184,7 @@ class Releases:
     def _item(self, prepare: Prepare, kept: Kept) -> Publish:
         record = self.journal.record(prepare.path) if prepare.replaces else None
         old = None if record is None else record.target
-        aside = self.aside(kept) if old is not None and self.rule.keeps_old else None
+        # With a trash, what others have put there since goes there as well.
+        is_kept = self.opened is not None or (old is not None and self.rule.keeps_old)
+        aside = self.aside(kept) if is_kept else None
         return Publish(kept, self.rule.ranks.of(prepare.path), aside, old)

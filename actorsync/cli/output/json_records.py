@@ -50,6 +50,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
     TargetSeen,
+    TrashOpened,
     Warned,
 )
 from actorsync.model.messages import result_of
@@ -147,6 +148,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             Started()
             | Planned()
             | Forgotten()
+            | TrashOpened()
             | MemoryVoided()
             | Audited()
             | DriftEnded()

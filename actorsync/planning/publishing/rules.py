@@ -26,12 +26,19 @@ class ResumeRule:
 class TrashRule:
     """Where old versions go: ``path`` is relative to the target, and begins with ``../`` if it is not below it.
 
-    They stay ``keep`` seconds, and together have at most ``max_size`` bytes.
+    They stay ``keep`` seconds, and together have at most ``max_size`` bytes. ``owner`` is in the names of directories
+    there, so that profiles with one trash do not mix: letters and digits, up to sixteen.
     """
 
     path: str
     keep: float = 7 * 86_400.0
     max_size: int | None = None
+    owner: str = "0"
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the trash is below the target."""
+        return not self.path.startswith("../")
 
 
 @attrs.frozen

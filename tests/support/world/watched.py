@@ -14,6 +14,7 @@ from actorsync.endpoints.memory.tree import Directory, Node
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.journal.audit_memory import AuditMemory
+from actorsync.journal.trash_memory import TrashMemory
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
 from actorsync.model.kept import Kept
@@ -239,6 +240,11 @@ class WatchedJournal:
     def audits(self) -> AuditMemory:
         self._meet("read")
         return self.inner.audits
+
+    @property
+    def trash(self) -> TrashMemory:
+        self._meet("read")
+        return self.inner.trash
 
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()

@@ -52,6 +52,7 @@ from actorsync.model.event import (
     SurveyComplete,
     Swept,
     TargetSeen,
+    TrashOpened,
     Warned,
     is_durable,
 )
@@ -71,6 +72,7 @@ from actorsync.model.operation import (
     Prepare,
     Publish,
     PutBack,
+    Recall,
     Remove,
     Respell,
     Returned,
@@ -81,6 +83,7 @@ from actorsync.model.operation import (
     Sweep,
 )
 from actorsync.model.report import Report
+from actorsync.model.trash import Trashed
 from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
 
 MOVE = Move(file("new"), file("old"))
@@ -90,6 +93,7 @@ MODE = SetMode(file("old"), file("old"), 0o640)
 KEPT = Kept(".t3", file("x"), 3, 1.0, is_complete=True, size=3)
 PUBLISH = Publish(KEPT, 1, ".aside")
 DONE = Publish(attrs.evolve(KEPT, temporary=".t4"))
+OPEN_CHANGE = Trashed("x", "replaced", ".trash/20261130T160317Z-1-0/0")
 OPEN = Publish(attrs.evolve(KEPT, temporary=".t5", source=file("y")))
 RESPELL = Respell(file("NEW"), file("new"), ".t")
 OPERATIONS: list[Operation] = [
@@ -108,6 +112,7 @@ OPERATIONS: list[Operation] = [
     PUBLISH,
     PutBack(PUBLISH),
     Maintain(".maintenance"),
+    Recall(OPEN_CHANGE),
 ]
 
 #: Each of these changes a row of `seeded`.
@@ -135,6 +140,8 @@ DURABLE: list[Event] = [
     *adopted("x"),
     Confirmed(file("x"), file("x")),
     Intended((".t2",)),
+    TrashOpened(2, ".trash/20261130T160317Z-2-0", 2.0),
+    Done(Recall(OPEN_CHANGE)),
     PartSent(KEPT),
     Done(Prepare(file("x")), source=file("x"), kept=KEPT),
     Released((PUBLISH,)),
@@ -181,8 +188,11 @@ PASSING: list[Event] = [
 def seeded() -> Journal:
     journal = open_memory_journal()
     doomed = RemovalIntended(("new",))
-    journal.apply([*adopted("new", "old"), doomed, Intended((".t",)), Parked("troubled", None, 1, 1.0, 1.0, "550")])
+    journal.apply(
+        [*adopted("new", "old"), doomed, Intended((".t", ".maintenance")), Parked("troubled", None, 1, 1.0, 1.0, "550")]
+    )
     journal.apply([Released((DONE, OPEN)), Done(DONE, target=file("x"), source=file("x"))])
+    journal.apply([TrashOpened(1, ".trash/20261130T160317Z-1-0", 1.0), Intended((".t",), file("x"), OPEN_CHANGE)])
     journal.apply([Drifted("drifted", file("drifted"), None, 1.0)])
     return journal
 
