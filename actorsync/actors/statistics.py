@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final
 
 import attrs
+import trio
 
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
@@ -53,6 +54,19 @@ class ConnectionLevel:
 
 
 @attrs.define(eq=False)
+class Room:
+    """How many bytes the target has room for, as it told the first connection; None if it does not tell."""
+
+    free: int | None = None
+    is_told: trio.Event = attrs.Factory(trio.Event)
+
+    def tell(self, free: int | None) -> None:
+        """Set what the target has told."""
+        self.free = free
+        self.is_told.set()
+
+
+@attrs.define(eq=False)
 class Statistics:
     """The levels of one run. Each actor writes its own; all may be read at any time.
 
@@ -74,21 +88,30 @@ class Statistics:
     comparisons_done: int = 0
     """Files of the target whose content was compared with the source, equal or not."""
     bytes_done: int = 0
+    bytes_resumed: int = 0
+    """Bytes among those done that an earlier attempt had sent."""
     files_given_up: int = 0
     bytes_given_up: int = 0
     """The planned files that have failed, or that were skipped because they are gone; and their bytes."""
+    room: Room = attrs.Factory(Room)
+    """The room on the target. It is only asked for in a run that publishes in a burst."""
     bandwidth: Bandwidth | None = None
     """The bandwidth limit of the run, if there is one."""
 
-    def note_sent(self, copy: Sending, size: int) -> None:
-        """Count the bytes of a file that is whole on the target. Its plan becomes ``size``, the bytes it has."""
+    def note_sent(self, copy: Sending, size: int, resumed: int = 0) -> None:
+        """Count the bytes of a file that is whole on the target. Its plan becomes ``size``, the bytes it has.
+
+        ``resumed`` of them were there before.
+        """
         self.bytes_planned += size - copy.source.size
         self.bytes_done += size
+        self.bytes_resumed += resumed
 
-    def note_undone(self, copy: Sending, size: int) -> None:
+    def note_undone(self, copy: Sending, size: int, resumed: int = 0) -> None:
         """Take back `note_sent`, because the file does not get its name: it is sent again, or has failed."""
         self.bytes_planned -= size - copy.source.size
         self.bytes_done -= size
+        self.bytes_resumed -= resumed
 
     def note_outcome(self, outcome: Outcome) -> None:
         """Count a planned file that will not be sent, or that is staged: its name is a matter of a moment."""
@@ -117,6 +140,12 @@ class Statistics:
         """The bytes sent of finished files and of files in progress, without those that only a buffer has."""
         uploads = (lane.upload for level in self.connections for lane in level.lanes)
         return self.bytes_done + sum(upload.delivered for upload in uploads if upload is not None)
+
+    @property
+    def bytes_moved(self) -> int:
+        """The bytes that this run has sent itself, for a rate: `bytes_sent` without what was there before."""
+        uploads = (lane.upload for level in self.connections for lane in level.lanes)
+        return self.bytes_sent - self.bytes_resumed - sum(upload.start for upload in uploads if upload is not None)
 
     @property
     def bytes_expected(self) -> int:

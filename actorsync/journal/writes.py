@@ -275,7 +275,7 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             if not recovers:  # otherwise data of a killed run may still arrive: the end of this run sweeps again
                 _drop_intents(connection, (path,))
             if done.source is not None and done.target is not None:
-                upsert(connection, done.source, done.target)
+                upsert(connection, done.source, done.target, done.digest, done.checksum)
 
 
 def _end_release(connection: sqlite3.Connection, refused: Collection[str], *, is_published: bool) -> None:

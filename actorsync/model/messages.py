@@ -157,10 +157,8 @@ def entries_text(count: int) -> str:
 
 def held_text(count: int) -> str:
     """Return one line about ``count`` paths that were undone."""
-    stay = (
-        "path stays undone until its source changes" if count == 1 else "paths stay undone until their source changes"
-    )
-    return f"{count} {stay}; to take the undo back: actorsync undo"
+    stay = "stays undone until its source changes" if count == 1 else "stay undone until their sources change"
+    return f"{counted(count, 'path')} {stay}; to take the undo back: actorsync undo"
 
 
 def unsent_text(count: int, reason: str) -> str:
@@ -229,7 +227,8 @@ def summary(report: Report) -> str:
     if report.is_audit:
         return _audit_summary(report, took)
     if report.exit_code == 0 and did_nothing(report):
-        end = f"{_left_out_text(report.left_out)}{_as_of(report)}"
+        held = f"; {counted(report.held, 'path')} undone" if report.held else ""
+        end = f"{held}{_left_out_text(report.left_out)}{_as_of(report)}"
         return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_delayed_text(report)}{end}"
     if report.exit_code == DRIFTED and did_nothing(report):
         return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"

@@ -1,7 +1,11 @@
-"""The planner: compares the source with the journal, and gives out what must be done, in the right order."""
+"""The planner: compares the source with the journal, and gives out what must be done, in the right order.
+
+It is one file because a run is told as one story.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -17,20 +21,22 @@ from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
+from actorsync.actors.planner.leftovers import Leftovers
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.releases import Releases
-from actorsync.actors.planner.removals import Removals
+from actorsync.actors.planner.removals import Delays, Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
 from actorsync.model.event import Forgotten, Learned, Planned, TrashOpened
-from actorsync.model.operation import Batch, Recall, Side, Sweep
+from actorsync.model.operation import Batch, Recall, Side
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
 __all__ = ["DELETE_TRAIT", "MODES_TRAIT", "Planner"]
@@ -61,10 +67,14 @@ class Planner:
     blocking: Blocking = in_thread
     stages: Sequence[OperationStage] = ()
     schedule: Schedule = attrs.Factory(Schedule)
+    keeping: Keeping = attrs.Factory(Keeping)
+    """What earlier attempts have left on the target. The lanes have the same one."""
     default_modes: Modes = ALONE
     """The rule for modes of a profile that has none."""
     trash: tuple[TrashOpened, Callable[[], str]] | None = None
     """The trash of the run, and what returns a place in it; None where old files are not kept there."""
+    drain_seconds: float = math.inf
+    """How long a stop waits for what was begun."""
     is_complete: bool = False
     audits: Audits | None = attrs.field(default=None, init=False)
     """What this run finds out about a target that is known; None before the run."""
@@ -101,6 +111,7 @@ class Planner:
                 nursery.start_soon(story.audits.run)
                 nursery.start_soon(story.give_out, operations)
                 nursery.start_soon(story.watch_for_drain)
+                nursery.start_soon(story.releases.watch)
                 complete = await story.plan(listings)
                 self.is_complete = complete is not None
                 if complete is not None:
@@ -151,17 +162,7 @@ class Planner:
             is_complete=is_new_rule,
         )
         checks = ContentChecks(schedule, progress, self.draining, self.statistics)
-        removals = Removals(
-            journal=journal,
-            rules=rules,
-            schedule=schedule,
-            progress=progress,
-            announcer=announcer,
-            parking=parking,
-            blocking=self.blocking,
-            wall_clock_ns=self.wall_clock_ns,
-            is_gone=source.is_gone,
-        )
+        removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
             schedule=schedule,
@@ -174,20 +175,31 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            # What stays for a while keeps its old name, too.
-            is_enabled=rules.delete
-            and source.is_gone is None
-            and not (rules.by_size_time or rules.publish.remove_after)
-            and rules.publish.has_moves,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.renames,
         )
+        seconds = rules.publish.remove_after
+        delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
         releases = Releases(
-            rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
+            rule=rules.publish,
+            journal=journal,
+            schedule=schedule,
+            announcer=announcer,
+            blocking=self.blocking,
+            removals=removals,
+            draining=self.draining,
+            drain_seconds=self.drain_seconds,
+            statistics=self.statistics,
+            publisher=publisher,
         )
         if self.trash is not None:
             opened, place = self.trash
             releases.opened, releases.aside = opened, lambda _: place()
         respellings = Respellings(schedule, progress, announcer, renames)
-        dispatch = Dispatch(schedule, progress, announcer, self.statistics, renames, removals, releases, self.stages)
+        dispatch = Dispatch(
+            schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages
+        )
+        # Another rule for modes: what is kept has the modes of the old one, and no record that tells.
+        leftovers = Leftovers(journal, self.keeping, progress, self.blocking, self.wall_clock_ns, not is_new_rule)
         intake = Intake(
             rules=rules,
             schedule=schedule,
@@ -217,8 +229,9 @@ class Planner:
             counts_drift=rules.counts_drift,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
-        announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle]
-        return _Story(self, progress, announcer, parking, survey, audits, renames, removals, releases, dispatch, intake)
+        announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle, self.keeping.settle]
+        parts = (parking, survey, audits, renames, removals, delays, releases, dispatch, intake, leftovers)
+        return _Story(self, progress, announcer, *parts)
 
 
 @attrs.define(eq=False)
@@ -239,9 +252,11 @@ class _Story:
     audits: Audits
     renames: Renames
     removals: Removals
+    delays: Delays
     releases: Releases
     dispatch: Dispatch
     intake: Intake
+    leftovers: Leftovers
     is_finished: bool = False
 
     async def plan(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
@@ -251,7 +266,7 @@ class _Story:
         self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
         if self.planner.is_audit:
             return await self._audit(listings)
-        await self._sweep(await self.planner.blocking(self.planner.journal.pending), recovers=True)
+        await self.leftovers.sweep_first()
         await self._recall()
         if not self.planner.journal.is_fresh:
             await self.audits.look_at_root()
@@ -276,7 +291,7 @@ class _Story:
         if complete is not None:
             await self.dispatch.finish()
             if not self.planner.draining.is_set():
-                await self.removals.delay(complete.scope)
+                await self.delays.delay(complete.scope, self.removals.kept_back, self.intake.unseen)
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
@@ -297,7 +312,7 @@ class _Story:
         await self._recall()
         leftovers = await self.planner.blocking(self._read_end)
         kept = self.releases.temporaries
-        await self._sweep((temporary, source) for temporary, source in leftovers if temporary not in kept)
+        await self.leftovers.sweep_last(leftovers, complete, self.intake.unseen, kept)
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
@@ -344,18 +359,6 @@ class _Story:
         if is_complete and self.planner.rules.protects is not None:
             await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
 
-    async def _sweep(self, leftovers: Iterable[tuple[str, Entry | None]], *, recovers: bool = False) -> None:
-        """Remove the temporaries that the journal still knows of, and only those: their attempts did not end.
-
-        ``recovers``: an earlier run may have died after a rename and before the journal had it. Within a run another
-        attempt has told what became of the file. The journal keeps the temporaries of earlier runs until the second
-        sweep: the server may have received a command of theirs only after the first.
-        """
-        for temporary, source in leftovers:
-            self.progress.schedule.add(Sweep(temporary, source, recovers))
-        self.progress.notify()
-        await self.progress.until_idle()
-
     async def _recall(self) -> None:
         """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
         for trashed in await self.planner.blocking(self.planner.journal.trash.open):
@@ -368,6 +371,7 @@ class _Story:
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
         levels.is_total_known = True
         self.planner.is_planned = not self.renames.holds_some
+        self.releases.is_total_known.set()
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
         await self.announcer.send(Planned(*planned, removals, self.renames.planned, self.dispatch.modes_planned))
 
