@@ -5,6 +5,7 @@ It is one file because a run is told as one story.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -68,6 +69,8 @@ class Planner:
     """The rule for modes of a profile that has none."""
     trash: tuple[TrashOpened, Callable[[], str]] | None = None
     """The trash of the run, and what returns a place in it; None where old files are not kept there."""
+    drain_seconds: float = math.inf
+    """How long a stop waits for what was begun."""
     is_complete: bool = False
     audits: Audits | None = attrs.field(default=None, init=False)
     """What this run finds out about a target that is known; None before the run."""
@@ -104,6 +107,7 @@ class Planner:
                 nursery.start_soon(story.audits.run)
                 nursery.start_soon(story.give_out, operations)
                 nursery.start_soon(story.watch_for_drain)
+                nursery.start_soon(story.releases.watch)
                 complete = await story.plan(listings)
                 self.is_complete = complete is not None
                 if complete is not None:
@@ -168,7 +172,16 @@ class Planner:
         seconds = rules.publish.remove_after
         delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
         releases = Releases(
-            rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
+            rule=rules.publish,
+            journal=journal,
+            schedule=schedule,
+            announcer=announcer,
+            blocking=self.blocking,
+            removals=removals,
+            draining=self.draining,
+            drain_seconds=self.drain_seconds,
+            statistics=self.statistics,
+            publisher=publisher,
         )
         if self.trash is not None:
             opened, place = self.trash
@@ -329,6 +342,7 @@ class _Story:
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
         levels.is_total_known = True
         self.planner.is_planned = not self.renames.holds_some
+        self.releases.is_total_known.set()
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
         await self.announcer.send(Planned(*planned, removals, self.renames.planned, self.dispatch.modes_planned))
 
