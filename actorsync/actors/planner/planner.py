@@ -38,14 +38,10 @@ from actorsync.planning.parking import Parking
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["DELETE_TRAIT", "MODES_TRAIT", "Planner"]
+__all__ = ["MODES_TRAIT", "Planner"]
 
 #: The name under which the journal keeps the rule for modes of the last complete run.
 MODES_TRAIT: Final = "sync.modes"
-
-
-#: The name under which the journal keeps that the whole target is known as an exact mirror has to know it.
-DELETE_TRAIT: Final = "sync.delete"
 
 
 @attrs.define(eq=False)
@@ -134,18 +130,15 @@ class Planner:
         known = self.journal.traits(Side.TARGET).get(MODES_TRAIT, str(self.default_modes))
         return known != str(self.rules.modes)
 
-    @property
-    def knows_everything(self) -> bool:
-        """Whether foreign entries are known as an exact mirror has to know them: with links, from a whole survey."""
-        return self.journal.traits(Side.TARGET).get(DELETE_TRAIT, "") != ""
-
     def _assemble(
         self, announcer: Announcer, publisher: trio.MemorySendChannel[Release], began: float, began_ns: int
     ) -> _Story:
         """Build the parts of the planner, each with what it needs and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
         progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
-        survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
+        survey = Survey(
+            journal, schedule, progress, announcer, self.statistics, self.draining, rules.protects is not None
+        )
         is_new_rule = self._is_new_rule()
         comparison = Comparison(
             journal=journal,
@@ -212,7 +205,7 @@ class Planner:
             blocking=self.blocking,
             wall_clock_ns=self.wall_clock_ns,
             survey=survey,
-            is_exact=rules.protects is not None,
+            is_exact=is_exact,
             counts_drift=rules.counts_drift,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
@@ -261,15 +254,15 @@ class _Story:
             return None
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
-        is_survey = await self._begin_survey()
+        is_survey = await self.survey.begin_where_unknown()
         # A survey does not compare what is there with what a run that was killed had put there.
         has_records = not self.planner.journal.is_fresh
         if has_records or await self.planner.blocking(self.planner.journal.owned_count) > 0:
             await self.audits.begin()
         await self.removals.begin()
         complete = await self.intake.run(listings)
-        if is_survey:
-            await self._end_survey()
+        if is_survey and await self.survey.finish():
+            await self.audits.note_survey()
         await self.intake.checks.finish(self.intake.act_on)
         if complete is not None:
             await self.intake.act_on_deferred()
@@ -325,26 +318,6 @@ class _Story:
         journal = self.planner.journal
         self.planner.foreign, self.planner.held = journal.foreign_count(), journal.trash.held_count()
         return journal.pending()
-
-    async def _begin_survey(self) -> bool:
-        """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
-
-        What others put there under another rule than "everything" is not known. So the rule of the last run counts.
-        """
-        knows, is_exact = self.planner.knows_everything, self.planner.rules.protects is not None
-        if knows and not is_exact:
-            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, ""))
-        is_survey = self.planner.journal.is_fresh or (is_exact and not knows)
-        if is_survey:
-            await self.survey.begin()
-        return is_survey
-
-    async def _end_survey(self) -> None:
-        is_complete = await self.survey.finish()
-        if is_complete:
-            await self.audits.note_survey()
-        if is_complete and self.planner.rules.protects is not None:
-            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
 
     async def _recall(self) -> None:
         """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
