@@ -30,6 +30,7 @@ from actorsync.model.operation import Side
 from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
 from actorsync.planning.order.arrivals import BIG, Arrivals
+from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.publishing.trash import run_directory
 from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.policy import Policy, RunOptions
@@ -91,8 +92,8 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
-    seen = _source_of(source, options)
-    planner = _planner(seen, target, journal, options)
+    seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
+    planner = _planner(seen, target, journal, options, keeping)
     planner.trash = None if trash is None else (trash.opened, trash.place)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
     pool = Pool(
@@ -118,7 +119,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         planner=planner,
         publisher=Publisher(gate, shutdown.draining, lambda: len(pool.connected), options.pipeline.check),
         pool=pool,
-        connections=_connections(seen, second_look, target, pool, gate, options, trash),
+        connections=_connections(seen, second_look, target, pool, gate, options, trash, keeping),
         recorder=Recorder(journal, options.observers, options.clock.blocking, options.feeds),
         remote_source=seen.remote,
     )
@@ -141,7 +142,10 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
         source = source.real
     remote: RemoteSource | None = None
     if source.capabilities.is_remote:
-        source = remote = RemoteSource(source, policy.connections, policy.backoff, options.shutdown.draining)
+        draining, wall_ns = options.shutdown.draining, options.clock.wall_ns
+        source = remote = RemoteSource(
+            source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns
+        )
     transformed = Transformed(source, transforms, has_inodes=not policy.by_size_time) if transforms else None
     read = source if transformed is None else transformed
     sent = read if policy.bandwidth is None else Limited(read, policy.bandwidth)
@@ -166,7 +170,7 @@ def _scanner(second_look: SecondLook, planner: Planner, options: RunOptions, tol
     )
 
 
-def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: RunOptions) -> Planner:
+def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: RunOptions, keeping: Keeping) -> Planner:
     policy, clock = options.policy, options.clock
     return Planner(
         journal=journal,
@@ -195,6 +199,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
         blocking=clock.blocking,
         schedule=_schedule(target, policy),
         stages=options.pipeline.operation_stages,
+        keeping=keeping,
         default_modes=modes_for(target, None),
     )
 
@@ -225,6 +230,7 @@ def _connections(
     gate: Gate,
     options: RunOptions,
     trash: Trash | None,
+    keeping: Keeping,
 ) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
@@ -240,6 +246,8 @@ def _connections(
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
+        keeping=keeping,
+        is_source_near=source.remote is None,
         protects=policy.protects,
         modes=modes_for(target, policy.modes),
         is_burst=policy.publish.is_burst,

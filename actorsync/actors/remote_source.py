@@ -4,8 +4,9 @@ The scanner, every lane and the planner read independently. `RemoteSource` gives
 from the `SourcePool` for one listing or one file.
 
 **A lost connection to the source.** The connection to the target is not affected by it, so a `ConnectionLost` of the
-source ends here. A listing is repeated. For a file that is being read, `SourceLost` is raised: to the session of the
-target it is a refusal, so that session drops the temporary and goes on, and the file is read again. A file over which
+source ends here. A listing is repeated. A big file is read on from where it
+was. For any other file, `SourceLost` is raised: to the session of the target it is a refusal, so that session drops the
+temporary and goes on, and the file is read again. A file over which
 connections are lost again and again is read on a connection of its own, and fails in the end. So does a directory.
 
 **A source that cannot be reached.** The run ends with `SourceUnreachable`, after as many attempts as for the target.
@@ -14,8 +15,9 @@ Nothing is removed: what was not listed is not known to be gone.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -26,9 +28,13 @@ from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact
 from actorsync.actors.source_pool import SourceConnection, SourcePool
 from actorsync.endpoints.contract import Capabilities, Content, ReadSession, Source
+from actorsync.endpoints.resuming import BLOCK, open_at, read_whole
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
 from actorsync.errors import ConnectionLost, GuardRefused, OperationRefused, SourceLost, Vanished
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, parent_of
+from actorsync.planning.publishing.keeping import can_go_on
+from actorsync.planning.publishing.rules import ResumeRule
+from actorsync.planning.reconcile import is_racy
 
 __all__ = ["LOSSES", "RemoteSource"]
 
@@ -47,6 +53,8 @@ class RemoteSource(EndpointWrapper[Source]):
     connections: int
     backoff: Backoff
     draining: trio.Event
+    resume: ResumeRule = attrs.Factory(ResumeRule)
+    wall_clock_ns: Callable[[], int] = time.time_ns
     pool: SourcePool = attrs.field(init=False)
     _losses: Counter[str] = attrs.field(factory=Counter, init=False)
 
@@ -111,6 +119,10 @@ class RemoteSource(EndpointWrapper[Source]):
         if self._losses[path] > 1:
             with trio.move_on_after(self.backoff.delay(self._losses[path] - 1)):
                 await self.draining.wait()
+
+    def can_read_on(self, entry: Entry) -> bool:
+        """Return whether a file is read on after a lost connection: it is big, and its times show a later change."""
+        return can_go_on(entry, self.resume) and not is_racy(entry, self.wall_clock_ns())
 
     def is_suspect(self, path: str) -> bool:
         """Return whether ``path`` gets a connection of its own, because several were lost over it."""
@@ -180,60 +192,139 @@ class _RemoteSession(ReadSession):
         """Return nothing, for the same reason."""
         return ()
 
-    @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Content]:
+    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open a file. It occupies a connection, or a share in one, until the block is left."""
-        source = self._source
-        await source.wait_after_losses(path)
-        connection = await source.pool.borrow(is_reading=True, is_alone=source.is_suspect(path))
-        opening: AbstractAsyncContextManager[Content] | None = None
+        return self.open_at(path, 0)
+
+    @asynccontextmanager
+    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
+        """Open a file in the middle, where the server can."""
+        await self._source.wait_after_losses(path)
+        reading = _Reading(self._source, path)
         try:
-            try:
-                opening = connection.session.open(path)
-                content = await opening.__aenter__()
-            except ConnectionLost as lost:
-                opening = None
-                raise source.lost_over(path, connection, lost) from lost
-            except BaseException as error:
-                opening = None
-                connection.has_missed |= isinstance(error, Vanished)
-                raise
-            yield _RemoteContent(content, path, source, connection)
+            yield _RemoteContent(await reading.begin(start), reading)
         finally:
-            try:
-                if opening is not None:
-                    # Without the error of the block: it may be the loss of another connection.
-                    await opening.__aexit__(None, None, None)
-            except ConnectionLost as lost:
-                source.pool.lose(connection, lost)
-            finally:
-                source.pool.give_back(connection, is_reading=True)
+            await reading.end()
+
+
+@attrs.define(eq=False)
+class _Reading:
+    """A file that is open on a borrowed connection, until `end`."""
+
+    source: RemoteSource
+    path: str
+    _connection: SourceConnection | None = None
+    _opening: AbstractAsyncContextManager[Content] | None = None
+
+    async def begin(self, start: int) -> Content:
+        """Borrow a connection, and open the file. Raises what `lost` returns if the connection is lost."""
+        source = self.source
+        connection = await source.pool.borrow(is_reading=True, is_alone=source.is_suspect(self.path))
+        self._connection = connection
+        try:
+            opening = open_at(connection.session, self.path, start)
+            content = await opening.__aenter__()
+        except ConnectionLost as error:
+            raise self.lost(error) from error
+        except BaseException as error:
+            connection.has_missed |= isinstance(error, Vanished)
+            raise
+        self._opening = opening
+        return content
+
+    def lost(self, error: ConnectionLost) -> OperationRefused:
+        """Note that the connection was lost, and return the error to raise for it. See `RemoteSource.lost_over`."""
+        assert self._connection is not None, f"nothing is open to be lost: {self.path}"
+        return self.source.lost_over(self.path, self._connection, error)
+
+    async def end(self) -> None:
+        """Close the file, and give the connection back."""
+        connection, self._connection = self._connection, None
+        opening, self._opening = self._opening, None
+        if connection is None:
+            return
+        try:
+            if opening is not None:
+                # Without the error of the block: it may be the loss of another connection.
+                await opening.__aexit__(None, None, None)
+        except ConnectionLost as lost:
+            self.source.pool.lose(connection, lost)
+        finally:
+            self.source.pool.give_back(connection, is_reading=True)
 
 
 class _RemoteContent(ContentWrapper):
-    """A file of the source. A lost connection is an `OperationRefused` here."""
+    """A file of the source. A big file whose connection is lost is read on over another one, from where it was.
 
-    __slots__ = ("_connection", "_path", "_source")
+    The other one has to show the same version of the file, and the same bytes as the last that were read. Where that
+    cannot be, a lost connection is an `OperationRefused` here.
+    """
 
-    def __init__(self, real: Content, path: str, source: RemoteSource, connection: SourceConnection) -> None:
+    __slots__ = ("_at", "_entry", "_last", "_reading", "_start")
+
+    def __init__(self, real: Content, reading: _Reading) -> None:
         super().__init__(real)
-        self._path, self._source, self._connection = path, source, connection
+        self._reading, self._entry, self._start = reading, real.entry, real.start
+        self._at = real.start
+        #: The last bytes that were read; None if the file is not read on.
+        self._last = b"" if reading.source.can_read_on(real.entry) else None
+
+    @property
+    def entry(self) -> Entry:
+        """The entry of the file when it was opened first."""
+        return self._entry
+
+    @property
+    def start(self) -> int:
+        """Where the file was opened first."""
+        return self._start
 
     def fileno(self) -> None:
         """Return None: every byte passes through `read`."""
 
+    async def read_at(self, offset: int, length: int) -> None:  # noqa: ARG002 - the contract has them
+        """Return None: the connection is reading already."""
+        await trio.lowlevel.checkpoint()
+
     async def read(self, max_bytes: int) -> bytes:
-        """Read the next piece. Raises what `RemoteSource.lost_over` returns if the connection is lost."""
-        try:
-            return await self._real.read(max_bytes)
-        except ConnectionLost as lost:
-            raise self._source.lost_over(self._path, self._connection, lost) from lost
+        """Read the next piece. Raises what `RemoteSource.lost_over` returns if the connection is lost for good."""
+        while True:
+            try:
+                piece = await self._real.read(max_bytes)
+            except ConnectionLost as lost:
+                await self._read_on(self._reading.lost(lost))
+            else:
+                self._at += len(piece)
+                if self._last is not None:
+                    self._last = (self._last + piece)[-BLOCK:] if len(piece) < BLOCK else piece[-BLOCK:]
+                return piece
+
+    async def _read_on(self, error: OperationRefused) -> None:
+        """Open the file on another connection where it was; raise ``error`` if that cannot be."""
+        source, last = self._reading.source, self._last
+        while True:
+            if not isinstance(error, SourceLost) or not last or source.draining.is_set():
+                raise error
+            await self._reading.end()
+            await source.wait_after_losses(self._reading.path)
+            place = self._at - len(last)
+            try:
+                self._real = await self._reading.begin(place)
+                is_same = self._real.start == place and self._real.entry == self._entry
+                if is_same and await read_whole(self._real, len(last)) == last:
+                    return
+            except ConnectionLost as lost:
+                error = self._reading.lost(lost)
+            except SourceLost as lost:
+                error = lost
+            else:
+                raise error
 
     async def is_unchanged(self) -> bool:
         """Return whether the file is unchanged. Raises as `read` does."""
         try:
             is_unchanged = await self._real.is_unchanged()
         except ConnectionLost as lost:
-            raise self._source.lost_over(self._path, self._connection, lost) from lost
-        self._source.succeeded(self._path)
+            raise self._reading.lost(lost) from lost
+        self._reading.source.succeeded(self._reading.path)
         return is_unchanged

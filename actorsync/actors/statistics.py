@@ -9,7 +9,7 @@ import attrs
 
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
-from actorsync.model.operation import Failed, Outcome, Sending, Skipped
+from actorsync.model.operation import Done, Failed, Outcome, Prepare, Sending, Skipped
 
 __all__ = ["FILE_WEIGHT", "ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
 
@@ -74,25 +74,34 @@ class Statistics:
     comparisons_done: int = 0
     """Files of the target whose content was compared with the source, equal or not."""
     bytes_done: int = 0
+    bytes_resumed: int = 0
+    """Bytes among those done that an earlier attempt had sent."""
     files_given_up: int = 0
     bytes_given_up: int = 0
     """The planned files that have failed, or that were skipped because they are gone; and their bytes."""
     bandwidth: Bandwidth | None = None
     """The bandwidth limit of the run, if there is one."""
 
-    def note_sent(self, copy: Sending, size: int) -> None:
-        """Count the bytes of a file that is whole on the target. Its plan becomes ``size``, the bytes it has."""
+    def note_sent(self, copy: Sending, size: int, resumed: int = 0) -> None:
+        """Count the bytes of a file that is whole on the target. Its plan becomes ``size``, the bytes it has.
+
+        ``resumed`` of them were there before.
+        """
         self.bytes_planned += size - copy.source.size
         self.bytes_done += size
+        self.bytes_resumed += resumed
 
-    def note_undone(self, copy: Sending, size: int) -> None:
+    def note_undone(self, copy: Sending, size: int, resumed: int = 0) -> None:
         """Take back `note_sent`, because the file does not get its name: it is sent again, or has failed."""
         self.bytes_planned -= size - copy.source.size
         self.bytes_done -= size
+        self.bytes_resumed -= resumed
 
     def note_outcome(self, outcome: Outcome) -> None:
-        """Count a planned file that will not be sent."""
-        if isinstance(outcome, Failed | Skipped) and isinstance(outcome.operation, Sending):
+        """Count a planned file that will not be sent, or that is staged: its name is a matter of a moment."""
+        if isinstance(outcome, Done):
+            self.files_done += isinstance(outcome.operation, Prepare)
+        elif isinstance(outcome, Failed | Skipped) and isinstance(outcome.operation, Sending):
             self.files_given_up += 1
             self.bytes_given_up += outcome.operation.source.size
 
@@ -115,6 +124,12 @@ class Statistics:
         """The bytes sent of finished files and of files in progress, without those that only a buffer has."""
         uploads = (lane.upload for level in self.connections for lane in level.lanes)
         return self.bytes_done + sum(upload.delivered for upload in uploads if upload is not None)
+
+    @property
+    def bytes_moved(self) -> int:
+        """The bytes that this run has sent itself, for a rate: `bytes_sent` without what was there before."""
+        uploads = (lane.upload for level in self.connections for lane in level.lanes)
+        return self.bytes_sent - self.bytes_resumed - sum(upload.start for upload in uploads if upload is not None)
 
     @property
     def bytes_expected(self) -> int:

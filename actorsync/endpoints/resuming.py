@@ -29,6 +29,7 @@ __all__ = [
     "may_continue",
     "open_at",
     "read_at",
+    "read_whole",
     "restart_at",
 ]
 
@@ -124,3 +125,11 @@ async def read_at(content: Content, offset: int, length: int) -> bytes | None:
         return os.pread(descriptor, length, offset)
     except OSError as error:
         raise OperationRefused(f"it cannot be read: {error.strerror}") from error
+
+
+async def read_whole(content: Content, length: int) -> bytes:
+    """Read the next ``length`` bytes of content, fewer at its end."""
+    data = b""
+    while len(data) < length and (piece := await content.read(length - len(data))):
+        data += piece
+    return data

@@ -24,6 +24,7 @@ __all__ = [
     "Failed",
     "Fault",
     "Look",
+    "Maintain",
     "MakeDirectory",
     "Move",
     "Operation",
@@ -123,6 +124,15 @@ class PutBack:
     @property
     def path(self) -> str:
         return self.published.path
+
+
+@attrs.frozen
+class Maintain:
+    """Put an empty file on the target while a release is published, or remove it again if not ``begins``."""
+
+    path: str
+    begins: bool = True
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
 @attrs.frozen
@@ -251,11 +261,17 @@ class Sweep:
     run, which died while it sent that file: if the target has the whole file under its final name, the journal adopts
     it. Such a temporary is swept again at the end of the run: what a process sent before it died is still on its way,
     and a slow connection can take seconds.
+
+    A temporary that is ``kept`` stays: it is only found out whether the file has its final name meanwhile. ``replaces``
+    says that the target had an old file of that name. If that is missing, the rename was broken off in the middle, on a
+    target that replaces a file in several steps: then the temporary is swept all the same, and the old file restored.
     """
 
     path: str
     source: Entry | None = None
     recovers: bool = True
+    kept: Kept | None = attrs.field(default=None, kw_only=True, repr=False)
+    replaces: bool = attrs.field(default=False, kw_only=True)
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
@@ -307,6 +323,7 @@ Operation: TypeAlias = (
     | Compare
     | Copy
     | Look
+    | Maintain
     | MakeDirectory
     | Move
     | Publish
@@ -338,8 +355,9 @@ class Done:
     the times alone would not show a later change, ``checksum`` that of what was sent, where it is to be remembered. Of
     a survey or an audit, ``listing`` is what was found; of the root, ``root`` is its identity, where the target
     tells it. Of a look, ``target`` is what is there now: the entry as recorded, another one, or None. Of a stage,
-    ``kept`` is what waits under the temporary name. ``trashed`` is the change as it can be undone, where the profile
-    has a trash; of a `Recall` it is None if no file is in the trash.
+    ``kept`` is what waits under the temporary name; of a sweep, what it has left there. ``resumed`` is how many bytes
+    of a file were there already, from an earlier attempt, and were not sent again. ``trashed`` is the change as it can
+    be undone, where the profile has a trash; of a `Recall` it is None if no file is in the trash.
     """
 
     operation: Operation
@@ -351,6 +369,7 @@ class Done:
     checksum: bytes | None = None
     root: Root | None = None
     kept: Kept | None = None
+    resumed: int = 0
     trashed: Trashed | None = None
 
 

@@ -32,7 +32,8 @@ class Report:
     ``started_at``; they are not ``left``. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
     compared the target with the journal. ``held`` counts the paths that were undone, and stay so until their source
-    changes. ``exit_code`` is the exit code of the command line.
+    changes. ``resumed_bytes`` is how many bytes of what was copied were on the target already, from an earlier attempt
+    that was broken off, and were not sent again. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
     """
@@ -66,6 +67,7 @@ class Report:
     is_audit: bool = False
     left_is_minimum: bool = False
     left_out: LeftOut = NOTHING
+    resumed_bytes: int = 0
     delayed: int = 0
     delayed_until: float | None = None
     held: int = 0

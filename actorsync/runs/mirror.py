@@ -20,6 +20,7 @@ from actorsync.journal import Journal
 from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.messages import unplanned_text
 from actorsync.model.report import Report
+from actorsync.planning.publishing.rules import ResumeRule
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.doubts import doubts_of
@@ -109,7 +110,9 @@ class Mirror:
             # After the stages of the caller: an operation that they leave out is not planned.
             stages = (*self.options.pipeline.stages, notes.stage)
             # It rests on the journal alone, where there is one: the target is not asked for its secret.
-            publish = attrs.evolve(self.options.policy.publish, trash=None)  # nothing goes there
+            # It stages nothing, nothing goes to the trash, and what is kept would have to be looked at on the target.
+            resume = ResumeRule(None, keep=0.0)
+            publish = attrs.evolve(self.options.policy.publish, is_burst=False, trash=None, resume=resume)
             policy = attrs.evolve(self.options.policy.sparing({}), audit=None, counts_drift=False, publish=publish)
             options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
             if drifts := journal.audits.drifts():

@@ -165,7 +165,7 @@ class Sync:
 
     async def _sample(self) -> None:
         while True:
-            self._rate.add(trio.current_time(), self._statistics.bytes_sent)
+            self._rate.add(trio.current_time(), self._statistics.bytes_moved)
             await trio.sleep(_SAMPLING)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Literal, TypeAlias, TypeVar
 
 import attrs
@@ -207,6 +207,33 @@ class FaultySession(SessionWrapper):
         except OperationRefused:
             return False
         return gone
+
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened to continue an upload. A refusal returns 0."""
+        try:
+            await self.meet("may_continue", "before")
+            place = await super().may_continue(temporary)
+            await self.meet("may_continue", "after")
+        except OperationRefused:
+            return 0
+        return place
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Return where an upload may go on. A refusal returns 0."""
+        try:
+            await self.meet("continue_from", "before")
+            start = await super().continue_from(upload)
+            await self.meet("continue_from", "after")
+        except OperationRefused:
+            return 0
+        return start
+
+    async def leave(self, temporary: str) -> None:
+        """Stop an interrupted upload, and keep its temporary where the real session can. A refusal does nothing."""
+        with suppress(OperationRefused):
+            await self.meet("leave", "before")
+            await super().leave(temporary)
+            await self.meet("leave", "after")
 
     async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
         """Publish staged files, one at a time."""

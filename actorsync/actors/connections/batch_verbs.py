@@ -17,12 +17,14 @@ from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors, name_of
 from actorsync.model.event import Intended, MovesIntended, RemovalIntended
+from actorsync.model.kept import Kept
 from actorsync.model.operation import (
     Audit,
     Batch,
     Done,
     Failed,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Operation,
@@ -96,6 +98,10 @@ class BatchVerbs:
                     await self.context.trash.ready(target, self.facts)
                 self.level.show("publishing")
                 return await release_verbs.carry_out(target, batch)
+            case Maintain():
+                self.level.show("publishing")
+                parts = [operation for operation in batch if isinstance(operation, Maintain)]
+                return [await release_verbs.maintain(target, part, self.context, self.facts) for part in parts]
             case _:
                 self.level.show("surveying")
                 return [await self._survey(target, operation) for operation in batch]
@@ -208,9 +214,13 @@ class BatchVerbs:
 
     async def _sweep(self, target: Session, batch: Batch) -> list[Outcome]:
         self.level.show("sweeping")
-        finals = {o.path: o.source.path for o in batch if isinstance(o, Sweep) and o.source is not None}
-        results = await target.sweep([operation.path for operation in batch], finals)
-        return [await _recover(target, outcome) for outcome in outcomes.all_swept(batch, results)]
+        kept = await _kept(target, [operation for operation in batch if isinstance(operation, Sweep)])
+        rest = tuple(operation for operation in batch if operation.path not in kept)
+        finals = {o.path: o.source.path for o in rest if isinstance(o, Sweep) and o.source is not None}
+        results = await target.sweep([operation.path for operation in rest], finals) if rest else []
+        swept = [await _recover(target, outcome) for outcome in outcomes.all_swept(rest, results)]
+        settled = {outcome.operation.path: outcome for outcome in swept}
+        return [settled.get(it.path) or Done(it, kept=kept[it.path]) for it in batch]
 
     async def _survey(self, target: Session, survey: Operation) -> Outcome:
         try:
@@ -227,7 +237,8 @@ class BatchVerbs:
         except OperationRefused as refusal:
             return Skipped(audit, str(refusal))
         root = await self._root(audit.path, listing)
-        return outcomes.audited(audit, listing, root, keeps_times=self.context.target.capabilities.keeps_times)
+        keeps_times = self.context.target.capabilities.keeps_times
+        return outcomes.audited(audit, listing, root, keeps_times=keeps_times, protects=self.context.protects)
 
     async def _root(self, directory: str, listing: Listing) -> Root | None:
         """Return the identity of the root, if that was listed. A server would need another connection to tell it."""
@@ -297,6 +308,20 @@ async def _make(target: Session, paths: Sequence[str]) -> dict[str, Entry | Oper
     return made
 
 
+async def _kept(target: Session, sweeps: Sequence[Sweep]) -> dict[str, Kept]:
+    """Return what is to stay and is there, or cannot be asked for, by the names of the temporaries."""
+    kept: dict[str, Kept] = {}
+    for sweep in sweeps:
+        if sweep.kept is None:
+            continue
+        asked = [Entry(path, Kind.FILE, sweep.kept.sent) for path in (sweep.path, sweep.kept.path)]
+        temporary, final = await look(target, asked)
+        # Without its old file, a rename in several steps was broken off: `Session.sweep` restores that file.
+        if temporary is not None and not (sweep.replaces and final is None):
+            kept[sweep.path] = sweep.kept
+    return kept
+
+
 async def _recover(target: Session, outcome: Outcome) -> Outcome:
     """Check whether the file of a swept temporary reached its final name in an earlier run that then crashed.
 
@@ -309,4 +334,9 @@ async def _recover(target: Session, outcome: Outcome) -> Outcome:
     if source.kind is not Kind.FILE:
         return outcome
     (found,) = await target.commit([Staged(source.path, sweep.path, source.size, source.mtime_ns)])
-    return Done(sweep, found, source) if isinstance(found, Entry) else outcome
+    if not isinstance(found, Entry):
+        return outcome
+    kept = sweep.kept
+    if kept is None or (kept.source.size, kept.source.mtime_ns) != (source.size, source.mtime_ns):
+        return Done(sweep, found, source)
+    return Done(sweep, found, kept.source, kept.digest, checksum=kept.checksum)  # the exact version is known

@@ -15,6 +15,7 @@ from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Source
 from actorsync.planning.modes import ALONE, Modes
+from actorsync.planning.publishing.keeping import Keeping
 
 __all__ = ["ConnectionContext"]
 
@@ -42,6 +43,10 @@ class ConnectionContext:
     wall_clock_ns: Callable[[], int]
     by_content: bool = False
     """Whether the checksum of each file is recorded."""
+    keeping: Keeping = attrs.Factory(Keeping)
+    """What earlier attempts have left on the target, of this run and of others."""
+    is_source_near: bool = True
+    """Whether the source can be read again at no cost worth counting: it is on this machine."""
     protects: Callable[[str, bool], bool] | None = None
     """For an exact mirror: what of the target is never removed, although no run has put it there. See `reconcile`."""
     modes: Modes = ALONE

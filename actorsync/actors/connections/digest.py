@@ -9,7 +9,7 @@ from actorsync.endpoints.wrappers.base import ContentWrapper
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
 
-__all__ = ["HashingContent", "digest_of"]
+__all__ = ["HashingContent", "digest_of", "hash_of_beginning"]
 
 
 def _new_hash() -> hashlib.blake2b:
@@ -21,9 +21,10 @@ class HashingContent(ContentWrapper):
 
     __slots__ = ("_hash",)
 
-    def __init__(self, real: Content) -> None:
+    def __init__(self, real: Content, beginning: hashlib.blake2b | None = None) -> None:
+        """Without ``beginning``, nothing was read before; else it is from `hash_of_beginning`."""
         super().__init__(real)
-        self._hash = _new_hash()
+        self._hash = beginning or _new_hash()
 
     def fileno(self) -> None:
         """Return None: every byte passes through `read`."""
@@ -37,6 +38,23 @@ class HashingContent(ContentWrapper):
     def digest(self) -> bytes:
         """Return the digest of everything read so far."""
         return self._hash.digest()
+
+
+async def hash_of_beginning(source: Source, entry: Entry, length: int) -> hashlib.blake2b | None:
+    """Read the first ``length`` bytes of exactly this version of a file. Return their hash, to go on with.
+
+    Return None when they cannot be read, or the file is another version by now.
+    """
+    read, left = _new_hash(), length
+    try:
+        async with source.open_session() as session, session.open(entry.path) as content:
+            while left and (data := await content.read(min(left, 1 << 20))):
+                read.update(data)
+                left -= len(data)
+            is_same = content.entry == entry and await content.is_unchanged()
+    except OperationRefused:
+        return None
+    return read if is_same and not left else None
 
 
 async def digest_of(source: Source, path: str) -> tuple[Entry, bytes] | None:

@@ -69,13 +69,25 @@ class Intents:
         self.trashed = ahead.intended.trashed
         return ahead.intended.temporaries[0]
 
+    async def register_again(self, copy: Sending, temporary: str, source: Entry) -> None:
+        """Take up a temporary that the journal knows already, made from ``source``.
+
+        A place in the trash belongs to one attempt: an old file that goes there is registered before it does.
+        """
+        self.trashed = self._to_be_trashed(copy)
+        if self.trashed is not None:
+            await make_durable(self._facts, Intended((temporary,), source, self.trashed))
+
+    def _to_be_trashed(self, copy: Sending) -> Trashed | None:
+        if self._place is None or not isinstance(copy, Copy):
+            return None
+        return Trashed(copy.path, "replaced", self._place())
+
     def _new(self, copy: Sending) -> _Ahead:
         path = join(parent_of(copy.path), temporary_name(name_of(copy.path), self._token()))
         # The size of transformed content is not known yet: `register_size` records it later.
-        trashed = None
-        if self._place is not None and isinstance(copy, Copy):
-            trashed = Trashed(copy.path, "replaced", self._place())
-        intended = Intended((path,), None if is_fingerprinted(copy.source) else copy.source, trashed)
+        source = None if is_fingerprinted(copy.source) else copy.source
+        intended = Intended((path,), source, self._to_be_trashed(copy))
         return _Ahead(copy, intended, Registration(intended, trio.Event()))
 
     async def register_size(self, staged: Staged, source: Entry) -> None:

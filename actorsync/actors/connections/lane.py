@@ -19,8 +19,7 @@ from actorsync.actors.connections.uploads import Uploads
 from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import ReadSession, Session
 from actorsync.errors import ConnectionLost
-from actorsync.model.event import Swept
-from actorsync.model.operation import Batch, Compare, Publish, PutBack, Returned, Sending, Tidying
+from actorsync.model.operation import Batch, Compare, Maintain, Publish, PutBack, Returned, Sending, Tidying
 
 __all__ = ["LOSSES", "Lane"]
 
@@ -138,7 +137,7 @@ class Lane:
     async def _work(self, source: ReadSession, target: Session) -> None:
         """Carry out the batch in hand. Afterwards each operation has its outcome, or waits for its rename."""
         batch, first = self._inbox.batch, self._inbox.batch[0]
-        if self.context.shutdown.draining.is_set() and not isinstance(first, Publish | PutBack | Tidying):
+        if self.context.shutdown.draining.is_set() and not isinstance(first, Maintain | Publish | PutBack | Tidying):
             await self._uploads.commit(target)
             await self.give_back("the run is stopping")
         elif isinstance(first, Sending):
@@ -184,14 +183,15 @@ class Lane:
     async def _clean_up(self, target: Session) -> None:
         """Leave no temporary on the target when the run is cancelled, as far as the time for it allows.
 
+        Except for a part of a big file, which the next run continues.
         A whole file is renamed, not removed. Its rename may have been in flight: then the target has the new file, and
         the journal has to know.
         """
         with self.context.shutdown.cleanup():
             try:
                 upload = self.level.upload
-                if upload is not None and await target.abandon(upload.temporary):
-                    await self.facts.send(Swept((upload.temporary,)))
+                if upload is not None:
+                    await self._uploads.parts.clean_up(target, upload)
                 await self._uploads.commit(target)
                 await self._intents.unregister()
             except ConnectionLost:

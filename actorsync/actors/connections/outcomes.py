@@ -19,6 +19,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     Move,
     Operation,
     Outcome,
@@ -32,6 +33,7 @@ from actorsync.model.operation import (
     Skipped,
 )
 from actorsync.model.trash import Trashed
+from actorsync.planning.temporary_names import is_own
 
 __all__ = [
     "StagedCopy",
@@ -74,6 +76,8 @@ class StagedCopy:
     """The digest of its content, if checksums are recorded."""
     trashed: Trashed | None = None
     """Where the old file goes, where the profile has a trash."""
+    resumed: int = 0
+    """How many of its bytes an earlier attempt had sent."""
 
 
 def failed(operation: Operation, refusal: OperationRefused) -> Failed:
@@ -88,7 +92,7 @@ def not_sent(copy: Sending, reason: str) -> Failed:
 
 def given_up(operation: Operation, reason: str) -> Outcome:
     """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
-    if isinstance(operation, Publish | PutBack):
+    if isinstance(operation, Maintain | Publish | PutBack):
         return Returned(operation, reason, tried=True)  # the publisher decides what follows
     is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
     return Skipped(operation, reason) if is_skipped else Failed(operation, reason)
@@ -101,7 +105,14 @@ def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
         if trashed is not None:
             trashed = attrs.evolve(trashed, now=result)
         return Done(
-            upload.copy, result, upload.source, upload.digest, temporary, checksum=upload.checksum, trashed=trashed
+            upload.copy,
+            result,
+            upload.source,
+            upload.digest,
+            temporary,
+            checksum=upload.checksum,
+            trashed=trashed,
+            resumed=upload.resumed,
         )
     return Returned(upload.copy, str(result), tried=True) if result.retry else failed(upload.copy, result)
 
@@ -112,7 +123,7 @@ def staged(upload: StagedCopy, at: float) -> Done:
     kept = Kept(
         it.temporary, upload.source, it.size, at, True, it.size, it.mtime_ns, it.mode, upload.digest, upload.checksum
     )
-    return Done(upload.copy, source=upload.source, kept=kept)
+    return Done(upload.copy, source=upload.source, kept=kept, resumed=upload.resumed)
 
 
 def all_moved(moves: Sequence[Move], results: Sequence[Entry | OperationRefused]) -> list[Outcome]:
@@ -234,21 +245,35 @@ def surveyed(
     """Return the outcome of listing a directory of the target. A directory that is missing counts as empty.
 
     If the target does not keep times, the entries have none: an equal time there proves nothing. Links and special
-    files are of interest to an exact mirror alone, which removes them. ``protects`` is as for `unlisted`.
+    files are of interest to an exact mirror alone, which removes them; so are temporaries, which it has to leave alone.
+    ``protects`` is as for `unlisted`.
     """
     if listing.problem is not None and not listing.problem.vanished:
         return unlisted(survey, f"cannot be listed on the target: {listing.problem.reason}", protects)
     entries = listing.entries
     if protects is None:
-        entries = tuple(entry for entry in entries if entry.kind in _MIRRORED)
+        entries = tuple(entry for entry in entries if entry.kind in _MIRRORED and not is_own(entry.path))
     return Done(survey, listing=Listing(survey.path, _timed(entries, keeps_times=keeps_times)), root=root)
 
 
-def audited(audit: Audit, listing: Listing, root: Root | None, *, keeps_times: bool) -> Outcome:
-    """Return the outcome of listing a directory that is known. Of one that is missing, the listing has a problem."""
+def audited(
+    audit: Audit,
+    listing: Listing,
+    root: Root | None,
+    *,
+    keeps_times: bool,
+    protects: Callable[[str, bool], bool] | None = None,
+) -> Outcome:
+    """Return the outcome of listing a directory that is known. Of one that is missing, the listing has a problem.
+
+    Only an exact mirror (``protects``, see `reconcile`) needs to know of temporaries.
+    """
     if listing.problem is not None and not listing.problem.is_missing:
         return Skipped(audit, listing.problem.reason)
-    listing = attrs.evolve(listing, entries=_timed(listing.entries, keeps_times=keeps_times))
+    entries = listing.entries
+    if protects is None:
+        entries = tuple(entry for entry in entries if not is_own(entry.path))
+    listing = attrs.evolve(listing, entries=_timed(entries, keeps_times=keeps_times))
     return Done(audit, listing=listing, root=root)
 
 

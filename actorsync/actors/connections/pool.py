@@ -251,7 +251,7 @@ class Pool:
                 with trio.move_on_after(_INTERVAL):
                     while not self._is_closed:
                         await self._changed.park()
-                done = self.statistics.bytes_sent + FILE_WEIGHT * self.statistics.files_done
+                done = self.statistics.bytes_moved + FILE_WEIGHT * self.statistics.files_done
                 self.request(waiting())
                 before, sizing = self.sizing.size, self.sizing
                 if waiting() and sizing.look(trio.current_time() - self._began, len(self.connected), done):

@@ -11,17 +11,20 @@ import trio
 
 from actorsync.actors.connections import outcomes
 from actorsync.actors.connections.context import ConnectionContext
-from actorsync.actors.connections.digest import HashingContent
+from actorsync.actors.connections.digest import HashingContent, hash_of_beginning
 from actorsync.actors.connections.facts import FactChannel, send_facts
 from actorsync.actors.connections.inbox import Inbox
 from actorsync.actors.connections.intents import Intents
 from actorsync.actors.connections.outcomes import StagedCopy
+from actorsync.actors.connections.parts import Parts
 from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import Content, ReadSession, Session, Staged, Upload
 from actorsync.endpoints.releases import Publication, Published, publish
+from actorsync.endpoints.resuming import continue_from, may_continue, open_at
 from actorsync.errors import OperationRefused, SourceLost, TargetFull, TransformFailed, Vanished
 from actorsync.model.entry import Entry, ancestors
 from actorsync.model.event import BreakerOpened, Event, Resumed
+from actorsync.model.kept import Kept
 from actorsync.model.operation import Prepare, Returned, Sending, Skipped
 from actorsync.planning.reconcile import is_racy
 
@@ -43,7 +46,7 @@ class Uploads:
     Survives a lost connection: the files that are whole under their temporary names. `commit` over the next session
     also finds out what became of renames that were in flight.
     Lost with the connection: the upload in flight. Its temporary stays registered, see `Intents`; the lane still has
-    the copy, and starts it again from the beginning.
+    the copy, and starts it again, from where it broke off if the file is big (`Parts`) and else from the beginning.
     """
 
     context: ConnectionContext
@@ -51,7 +54,11 @@ class Uploads:
     facts: FactChannel
     inbox: Inbox
     intents: Intents
+    parts: Parts = attrs.field(init=False)
     _staged: list[StagedCopy] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.parts = Parts(self.context, self.facts)
 
     @property
     def is_empty(self) -> bool:
@@ -62,7 +69,7 @@ class Uploads:
         """Return the copies that wait for their renames, and keep them no longer."""
         staged, self._staged = self._staged, []
         for upload in staged:
-            self.context.statistics.note_undone(upload.copy, upload.staged.size)
+            self.context.statistics.note_undone(upload.copy, upload.staged.size, upload.resumed)
         return [upload.copy for upload in staged]
 
     # Room on the target.
@@ -146,27 +153,74 @@ class Uploads:
 
     async def _upload(self, source: ReadSession, target: Session, copy: Sending) -> StagedCopy:
         """Upload the file, and return it once it is known to be one version of the source file, whole."""
+        if (whole := await self.parts.take_whole(target, copy)) is not None:
+            await self.intents.register_again(copy, whole.staged.temporary, whole.source)
+            whole = attrs.evolve(whole, trashed=self.intents.trashed)
+            self.context.statistics.note_sent(copy, whole.staged.size, whole.resumed)
+            return whole
+        kept = self.parts.to_continue(copy)
+        if kept is not None and (continued := await self._continue(source, target, copy, kept)) is not None:
+            return continued
         async with source.open(copy.path) as opened:
             entry = opened.entry
             # Times this recent do not show a later change; the digest does.
             is_recent = is_racy(entry, self.context.wall_clock_ns())
             hashing = HashingContent(opened) if is_recent or self.context.by_content else None
-            if entry.mode is None:  # the source has shown it in its listing only
-                entry = attrs.evolve(entry, mode=copy.source.mode)
-            modes = self.context.modes
-            upload = Upload(
-                copy.path,
-                await self.intents.register(copy),
-                hashing or opened,
-                mode=modes.for_upload(entry),
-                keeps_mode=modes.rule == "keep" and copy.replaces,
-            )
+            upload = self._to_upload(copy, await self.intents.register(copy), hashing or opened)
+            return await self._fill(target, copy, opened, upload, hashing)
+
+    async def _continue(self, source: ReadSession, target: Session, copy: Sending, kept: Kept) -> StagedCopy | None:
+        """Continue an upload of an earlier attempt; None if it has to begin anew."""
+        place = await may_continue(target, kept.temporary)
+        if not place:
+            await self.parts.give_up(target, kept)
+            return None
+        hashes = self.context.by_content
+        beginning = await hash_of_beginning(self.context.compared, kept.source, place) if hashes else None
+        is_same = not hashes or beginning is not None
+        async with open_at(source, copy.path, place) as opened:
+            is_same = is_same and opened.entry == kept.source
+            if is_same and opened.start == place:
+                hashing = None if beginning is None else HashingContent(opened, beginning)
+                upload = self._to_upload(copy, kept.temporary, hashing or opened)
+                upload.start = upload.sent = await continue_from(target, upload)
+                if upload.start:
+                    await self.intents.register_again(copy, kept.temporary, kept.source)
+                    return await self._fill(target, copy, opened, upload, hashing)
+        await self.parts.give_up(target, kept, is_told=is_same)
+        return None
+
+    def _to_upload(self, copy: Sending, temporary: str, content: Content) -> Upload:
+        entry, modes = content.entry, self.context.modes
+        if entry.mode is None:  # the source has shown it in its listing only
+            entry = attrs.evolve(entry, mode=copy.source.mode)
+        keeps_mode = modes.rule == "keep" and copy.replaces
+        return Upload(copy.path, temporary, content, mode=modes.for_upload(entry), keeps_mode=keeps_mode)
+
+    async def _fill(
+        self, target: Session, copy: Sending, opened: Content, upload: Upload, hashing: HashingContent | None
+    ) -> StagedCopy:
+        """Send what the temporary of ``upload`` does not have, and see that the source file was one version."""
+        entry = opened.entry
+        if entry.mode is None:
+            entry = attrs.evolve(entry, mode=copy.source.mode)
+        is_recent = is_racy(entry, self.context.wall_clock_ns())
+        await self.parts.begin(target, entry, upload)
+        try:
             staged = await self._send(target, upload, entry.size)
             await _check_unchanged(opened, target, upload)
+        except OperationRefused as refused:
+            self.parts.forget()
+            if upload.start and type(refused) is OperationRefused:  # all of it may succeed
+                raise OperationRefused(str(refused), retry=True) from refused
+            raise
+        except BaseException:
+            await self.parts.interrupted(upload)
+            raise
         if upload.size is None:
             await self.intents.register_size(staged, entry)
         self.level.upload = None
-        self.context.statistics.note_sent(copy, staged.size)
+        self.context.statistics.note_sent(copy, staged.size, upload.start)
         digest = None if hashing is None else hashing.digest()
         return StagedCopy(
             copy,
@@ -175,6 +229,7 @@ class Uploads:
             digest if is_recent else None,
             digest if self.context.by_content else None,
             self.intents.trashed,
+            upload.start,
         )
 
     async def _send(self, target: Session, upload: Upload, size: int) -> Staged:
@@ -237,7 +292,7 @@ class Uploads:
             if isinstance(result, Entry):
                 self.context.statistics.files_done += 1
             else:
-                self.context.statistics.note_undone(upload.copy, upload.staged.size)
+                self.context.statistics.note_undone(upload.copy, upload.staged.size, upload.resumed)
             if isinstance(result, TargetFull):
                 events += self._no_room(upload.copy, result)
                 continue

@@ -16,6 +16,7 @@ from actorsync.actors.stages import OperationStages, Verdict
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, Prepare, SetMode
+from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
 __all__ = ["Dispatch"]
@@ -31,6 +32,7 @@ class Dispatch:
     statistics: Statistics
     renames: Renames
     removals: Removals
+    keeping: Keeping
     releases: Releases
     stages: Sequence[OperationStage] = ()
     modes_planned: int = 0
@@ -64,7 +66,8 @@ class Dispatch:
 
     async def send(self, now: Entry, *, replaces: bool = False) -> None:
         """Offer the copy of a file or the making of a directory."""
-        await self.offer(MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now, replaces))
+        is_directory = now.kind is Kind.DIRECTORY
+        await self.offer(MakeDirectory(now) if is_directory else Copy(now, replaces, kept=self.keeping.plan(now)))
 
     async def offer(self, operation: Change) -> None:
         """Hand an operation to the first stage; schedule it where there are no stages."""
@@ -103,7 +106,7 @@ class Dispatch:
 
     async def refuse(self, now: Entry, reason: str, fault: Fault = Fault.PATH) -> None:
         """Fail what would be sent, without trying it."""
-        operation = MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now)
+        operation = MakeDirectory(now) if now.kind is Kind.DIRECTORY else Copy(now, kept=self.keeping.plan(now))
         await self.announcer.settle(self.schedule.refuse(operation, reason, fault), were_planned=False)
 
     async def _fail(self, failed: Failed) -> None:

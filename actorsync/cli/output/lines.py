@@ -332,7 +332,7 @@ class Lines(Output):
         """Queue a line of progress when one is due."""
         if self.is_running and trio.current_time() >= self._progress_at:
             self._progress_at = trio.current_time() + _PROGRESS_SECONDS
-            self.rate.add(trio.current_time(), self.statistics.bytes_sent)
+            self.rate.add(trio.current_time(), self.statistics.bytes_moved)
             if self.statistics.files_planned or self.statistics.comparisons_planned:
                 self.say(progress_text(self.statistics, self.rate.value, is_stopping=self.is_stopping))
         return None

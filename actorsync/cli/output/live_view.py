@@ -90,7 +90,7 @@ class LiveView(Lines):
         if not self.is_running:
             return None
         now = trio.current_time()
-        self.rate.add(now, self.statistics.bytes_sent)
+        self.rate.add(now, self.statistics.bytes_moved)
         width = max(1, self._console.width - _MARGIN)
         elapsed, is_stopping = now - self._began, self.is_stopping
         total = _total(self.statistics, self.rate.value, elapsed, self._failed, width, is_stopping=is_stopping)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -18,11 +18,11 @@ import trio
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.memory import changes, releases
 from actorsync.endpoints.memory.tree import Directory, File, MemoryTree
+from actorsync.endpoints.memory.writer import may_continue, where_to_continue, write
 from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import (
     GuardRefused,
     OperationRefused,
-    TargetFull,
     TooManyConnections,
     Vanished,
 )
@@ -31,9 +31,6 @@ from actorsync.planning.name_folding import NewSpelling
 
 __all__ = ["MemoryEndpoint", "MemorySession"]
 
-_PIECES: Final = 3
-#: The piece size for content of unknown size.
-_UNSIZED: Final = 64 * 1024
 _EPOCH_NS: Final = 1_700_000_000 * 10**9
 _TICK_NS: Final = 10**6
 
@@ -59,10 +56,12 @@ class MemoryEndpoint(MemoryTree):
 
     A test may read ``sessions``, the number of open sessions, and ``log``: every command of a session that changes the
     tree, as verb and path. The verbs are ``make``, ``stage``, ``commit``, ``move`` and ``respell`` (with the
-    new path), ``publish`` and ``put_back`` (with the final path), ``set_mode``, ``remove``, ``sweep`` and ``abandon``.
+    new path), ``publish`` and ``put_back`` (with the final path), ``set_mode``, ``remove``, ``sweep``, ``abandon``,
+    ``continue_from`` and ``leave``.
 
     A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
     holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
+    ``can_resume``, whether uploads can be continued; ``pieces``, how many pieces a file is written in;
     ``capabilities``.
     """
 
@@ -123,14 +122,19 @@ class MemoryEndpoint(MemoryTree):
 class _MemoryContent(Content):
     """An open file. It sees bytes that are written in place, but not a file that is renamed over it."""
 
-    def __init__(self, node: File, entry: Entry) -> None:
-        self._node, self._entry = node, entry
+    def __init__(self, node: File, entry: Entry, start: int = 0) -> None:
+        self._node, self._entry, self._start = node, entry, start
         self._identity = self._look()
-        self._offset = 0
+        self._offset = start
 
     @property
     def entry(self) -> Entry:
         return self._entry
+
+    @property
+    def start(self) -> int:
+        """Where it was opened."""
+        return self._start
 
     def fileno(self) -> None:
         """Return None: there is no descriptor."""
@@ -169,9 +173,13 @@ class MemorySession:
         children = [(join(directory, name), child) for name, child in node.children.items()]
         return Listing(directory, tuple(self._endpoint.entry(path, child) for path, child in children))
 
-    @asynccontextmanager
-    async def open(self, path: str) -> AsyncIterator[Content]:
+    def open(self, path: str) -> AbstractAsyncContextManager[Content]:
         """Open one file."""
+        return self.open_at(path, 0)
+
+    @asynccontextmanager
+    async def open_at(self, path: str, start: int) -> AsyncIterator[Content]:
+        """Open one file from byte ``start`` on."""
         await trio.lowlevel.checkpoint()
         self._endpoint.check_trouble(path)
         node = self._endpoint.find(path)
@@ -179,7 +187,7 @@ class MemorySession:
             raise Vanished(f"cannot open {path!r}: it is gone")
         if not isinstance(node, File):
             raise OperationRefused(f"cannot open {path!r}: it is not a regular file")
-        yield _MemoryContent(node, self._endpoint.entry(path, node))
+        yield _MemoryContent(node, self._endpoint.entry(path, node), start)
 
     async def stage(
         self,
@@ -188,7 +196,7 @@ class MemorySession:
         commit: Sequence[Staged] = (),
         ahead: Callable[[], bool] = nothing_ahead,
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
-        """Commit the earlier uploads, then write the temporary in three pieces, with a checkpoint before each."""
+        """Commit the earlier uploads, then write the temporary in a few pieces, with a checkpoint before each."""
         committed = await self.commit(commit)
         try:
             return await self._write(upload, ahead), committed
@@ -249,6 +257,22 @@ class MemorySession:
         """Remove the temporary."""
         return await self._one("abandon", temporary, partial(changes.sweep, self._endpoint), temporary) is True
 
+    async def may_continue(self, temporary: str) -> int:
+        """Return where content is to be opened to continue an upload."""
+        await trio.lowlevel.checkpoint()
+        return may_continue(self._endpoint, temporary)
+
+    async def continue_from(self, upload: Upload) -> int:
+        """Return where the upload may go on: a little before the end of the temporary, if that is right."""
+        await trio.lowlevel.checkpoint()
+        self._endpoint.log.append(("continue_from", upload.temporary))
+        return await where_to_continue(self._endpoint, upload)
+
+    async def leave(self, temporary: str) -> None:
+        """Leave the temporary as it is."""
+        await trio.lowlevel.checkpoint()
+        self._endpoint.log.append(("leave", temporary))
+
     def describe(self) -> Sequence[tuple[str, str]]:
         """Name the tree."""
         return (("memory", self._endpoint.display),)
@@ -268,39 +292,4 @@ class MemorySession:
             return refused
 
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
-        endpoint = self._endpoint
-        await trio.lowlevel.checkpoint()
-        endpoint.log.append(("stage", upload.temporary))
-        endpoint.check_trouble(upload.path)
-        if endpoint.find(upload.temporary) is not None:
-            raise OperationRefused(f"{upload.temporary!r} exists already")
-        node = endpoint.new_file()
-        if upload.mode is not None:
-            node.mode = upload.mode
-        if upload.keeps_mode and isinstance(old := endpoint.find(upload.path), File):
-            node.mode = old.mode
-        endpoint.put(upload.temporary, node)
-        try:
-            await self._fill(node, upload)
-        except OperationRefused:
-            if endpoint.find(upload.temporary) is node:
-                endpoint.take(upload.temporary)
-            raise
-        ahead()
-        return Staged(upload.path, upload.temporary, upload.sent, node.mtime_ns)
-
-    async def _fill(self, node: File, upload: Upload) -> None:
-        source, size = upload.content.entry, upload.size
-        while piece := await upload.content.read(_UNSIZED if size is None else size // _PIECES + 1):
-            await trio.lowlevel.checkpoint()
-            if not self._endpoint.has_room(len(piece)):
-                raise TargetFull("there is no room left")
-            node.data += piece
-            self._endpoint.touch(node)
-            upload.sent += len(piece)
-        await trio.lowlevel.checkpoint()
-        if upload.sent != upload.due:
-            raise OperationRefused(f"{source.path!r} changed while it was read", retry=True)
-        if self._endpoint.find(upload.temporary) is not node:
-            raise OperationRefused(f"{upload.temporary!r} was removed meanwhile", retry=True)
-        self._endpoint.touch(node, source.mtime_ns)
+        return await write(self._endpoint, upload, ahead, self._endpoint.has_room)

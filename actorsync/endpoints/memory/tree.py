@@ -71,6 +71,10 @@ class MemoryTree:
         self.capacity: int | None = None
         self.trouble: dict[str, ConnectionLost | OperationRefused] = {}
         self.log: list[tuple[str, str]] = []
+        #: Whether uploads can be continued, ``overlap`` bytes before their end, after a comparison of ``block`` bytes.
+        self.can_resume, self.overlap, self.block = True, 1 << 20, 1 << 16
+        #: How many pieces a file is written in.
+        self.pieces = 3
         #: The directory beside the root that sessions may use; "" if the root has no directory above it.
         self.outside = "../.trash"
         self._now, self.precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold

@@ -21,6 +21,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Content, ReadSession, Source
+from actorsync.endpoints.resuming import open_at
 from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper
 from actorsync.errors import TransformFailed
 from actorsync.model.entry import Entry, Kind, join
@@ -208,6 +209,10 @@ class _TransformedSession(ReadSessionWrapper):
         """Open a file, transformed if a transform applies."""
         recipe = self._place.recipe(path)
         return self._real.open(path) if recipe is None else _open(self._real, path, recipe, self._place)
+
+    def open_at(self, path: str, start: int) -> AbstractAsyncContextManager[Content]:
+        """Open a file in the middle, where the real session can. What a transform makes begins at its beginning."""
+        return open_at(self._real, path, start) if self._place.recipe(path) is None else self.open(path)
 
 
 @asynccontextmanager
