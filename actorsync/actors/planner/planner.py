@@ -295,6 +295,7 @@ class _Story:
         await self.audits.finish()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
+            self.releases.note_drain()
         elif complete is not None and self.planner.rules.publish.is_burst:
             await self.releases.publish_all(complete, self.intake.seen, self.intake.unseen, self.survey.unlisted)
         elif complete is not None:
