@@ -393,7 +393,7 @@ class World:
         oracle = self.oracle
         oracle.journal = old.copy_to_memory()
         oracle.forget_intents()
-        oracle.intended = {path for path, _ in oracle.journal.pending()}
+        oracle.intended = {path for path, _ in oracle.journal.pending()} | oracle.releases.temporaries
         for record in oracle.journal.subtree(""):
             path = record.target.path
             oracle.unrecorded.add(path)
