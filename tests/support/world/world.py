@@ -225,6 +225,8 @@ class World:
             "crash": {None},
         }
         code = None if report is None else report.exit_code
+        if code == 1 and report is not None and report.error is not None:
+            return  # a release that was refused
         assert code in codes[self._stopped_by] | {5, 7}, f"{self._stopped_by} ended in {code}: {report}"
 
     # What happens while a run goes on.
@@ -382,6 +384,10 @@ class World:
     def lose_journal(self) -> None:
         """Have the journal deleted."""
         self.trace.append("the journal is lost")
+        if self.policy.publish.trash is not None:
+            self.began_ns += (
+                SECOND_NS  # the directory of a run in the trash has its second, and its number in the journal
+            )
         self.oracle.journal = fresh_journal()
         self.oracle.unrecorded.clear()
         self.oracle.forget_intents()
