@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from bench.cases import Case, Outcome, can_run, keep, kept
 from bench.link import Unusable
 from bench.peers import PEERS
-from bench.plots import draw
-from bench.report import render
+from bench.plots import draw, draw_deploys
+from bench.report import render, render_deploys
 from bench.rounds import open_stage, run_case
 from bench.servers import SERVERS, USUAL
-from bench.suites import CLAIMS, MATRIX, SUITES, run_suite
+from bench.suites import CLAIMS, DEPLOYS, MATRIX, SUITES, run_suite
 from bench.trees import WORKLOADS
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--link", type=one_to(2000, "loopback"), default=50, help="loopback, or the round trip in ms (default: 50)")
     add("--connections", type=one_to(100), default=8, help="for every peer (default: 8)")
     add = parser.add_argument_group("a list of comparisons").add_argument
-    add("--suite", choices=SUITES, help="the claims about actorsync, or the matrix for the plots")
+    add(
+        "--suite", choices=SUITES, help="the claims about actorsync, the matrix for the plots, or the deploys of a site"
+    )
     add("--only", metavar="TEXT", default="", help="only cases with this text in their line, such as 'sftp small'")
     add("--again", action="store_true", help="also run cases that have results; the last result counts")
     add("--render", action="store_true", help="run nothing; show the results so far")
@@ -99,7 +101,8 @@ def choose(options: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]
     unpack = "apt install {} (or run .ci/install-servers)"
     installs = {name: SERVERS[name].install for name in options.server or USUAL}
     servers = {name: how if " " in how else unpack.format(how) for name, how in installs.items()}
-    peers = {name: PEERS[name].install for name in options.peer or PEERS}
+    takes_part = [name for name in PEERS if PEERS[name].is_usual or WORKLOADS[options.workload].is_site]
+    peers = {name: PEERS[name].install for name in options.peer or takes_part}
     chosen = (
         present("servers", options.server, servers, {name: SERVERS[name].find_version() for name in servers}),
         present("peers", options.peer, peers, {name: PEERS[name].find_version() for name in peers}),
@@ -128,7 +131,10 @@ def compare(options: argparse.Namespace) -> int:
         print(f"scaled: {tree.file_count:,} files in {tree.folders:,} folders, {tree.changed:,} changed")
     print(f"link: {line['kind']}, round trip {line['round_trip_ms']} ms measured; {os.cpu_count()} CPUs")
     print("versions:", ", ".join(f"{name} {version}" for name, version in (servers | peers).items()))
-    print(f"\n{render(outcomes)}\n\nevery figure: {os.path.relpath(path)}")
+    print(f"\n{render(outcomes)}")
+    if tree.is_site:
+        print(f"\n{render_deploys(outcomes)}")
+    print(f"\nevery figure: {os.path.relpath(path)}")
     return 1 if any(one.failure for outcome in outcomes for one in outcome.rounds) else 0
 
 
@@ -158,8 +164,9 @@ def plot(options: argparse.Namespace) -> int:
     scale, outcomes = options.scale, dict[Case, Outcome]()
     for name in SUITES:
         outcomes |= kept(_results_of(name, scale))
-    if not (plots := draw(CLAIMS.scaled(scale), MATRIX.scaled(scale), outcomes)):
-        raise Unusable("nothing to draw yet: run --suite claims and --suite matrix first")
+    plots = draw(CLAIMS.scaled(scale), MATRIX.scaled(scale), outcomes)
+    if not (plots := plots | draw_deploys(DEPLOYS.scaled(scale), outcomes)):
+        raise Unusable("nothing to draw yet: run --suite claims, matrix or deploy first")
     PLOTS.mkdir(exist_ok=True)
     for name, content in plots.items():
         (PLOTS / name).write_text(content)

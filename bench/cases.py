@@ -13,6 +13,7 @@ from bench.measure import Measurement
 from bench.peers import PEERS
 from bench.servers import SERVERS
 from bench.trees import WORKLOADS, Workload
+from bench.visible import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,8 @@ class Round:
     """The first difference between source and target after the last run."""
     other_times: int = 0
     """Number of files whose time differs from the source, in a target without a difference."""
+    seen: Seen | None = None
+    """What a visitor saw during the run ``first``; None where the tree is no site."""
 
     @property
     def timed(self) -> Measurement | None:

@@ -29,6 +29,9 @@ PASSWORD_VARIABLE: Final = "ACTORSYNC_BENCH_PASSWORD"
 #: The checkout of another version of actorsync, which then takes part as the peer ``previous``.
 PREVIOUS: Final = os.environ.get("ACTORSYNC_PREVIOUS", "")
 
+#: The folder of dg/ftp-deployment with its program ``deployment`` and its dependencies.
+FTP_DEPLOYMENT: Final = os.environ.get("ACTORSYNC_FTP_DEPLOYMENT", "")
+
 
 @attrs.frozen
 class Job:
@@ -42,6 +45,8 @@ class Job:
     state: Path
     """The folder for the peer's state, and its home directory."""
     credentials: Credentials
+    is_deploy: bool = False
+    """The tree is a site with visitors. Each peer then has the settings with which they see the least of the run."""
 
 
 @attrs.frozen
@@ -55,6 +60,8 @@ class Peer:
     """Whether it stores state that makes the next run shorter."""
     notes: str = ""
     """The name of files that it stores for itself in the trees."""
+    is_usual: bool = True
+    """Whether it takes part in every workload for which no peers are named; otherwise only in deploys."""
 
     def command_for(self, speaks: Iterable[Language]) -> Callable[[Job], list[str]] | None:
         """Return the function that makes the command for a server with these protocols; None if there is none."""
@@ -96,6 +103,18 @@ def _actorsync(job: Job, scheme: str, access: str) -> list[str]:
     return [sys.executable, "-m", "actorsync", "run", str(profile)]
 
 
+def _in_a_burst(this: Callable[[Job], list[str]]) -> Callable[[Job], list[str]]:
+    """Return what makes the same command, with a profile that publishes everything at once."""
+
+    def command(job: Job) -> list[str]:
+        words = this(job)
+        with (job.state / "profile.toml").open("a") as profile:
+            profile.write('\n[publish]\nmode = "burst"\n')
+        return words
+
+    return command
+
+
 def _previous(this: Callable[[Job], list[str]]) -> Callable[[Job], list[str]]:
     """Return what makes the same command for the checkout in ``PREVIOUS``."""
     return lambda job: ["env", f"PYTHONPATH={PREVIOUS}", "PYTHONSAFEPATH=1", *this(job)]
@@ -118,6 +137,8 @@ def _actorsync_sftp(job: Job) -> list[str]:
 
 
 def _lftp(job: Job, scheme: str, settings: str) -> list[str]:
+    if job.is_deploy:
+        settings += "; set xfer:use-temp-file yes; set ftp:sync-mode no"
     script = (
         f"set cmd:interactive no; set net:max-retries 3; {settings}; "
         f"mirror -R --delete --parallel={job.connections} {job.source} {job.folder}; bye"
@@ -167,7 +188,8 @@ def _rclone_sftp(job: Job) -> list[str]:
 def _rsync(job: Job) -> list[str]:
     """Use one connection: rsync has no option for more. It must be installed on the server."""
     remote = f"{USER}@{job.address}:{job.folder}/"
-    return ["rsync", "-a", "--delete", "-e", f"{_ssh(job.credentials)} -p {PORT}", f"{job.source}/", remote]
+    late = ["--delete-after", "--delay-updates"] if job.is_deploy else ["--delete"]
+    return ["rsync", "-a", *late, "-e", f"{_ssh(job.credentials)} -p {PORT}", f"{job.source}/", remote]
 
 
 def _pyftpsync(job: Job) -> list[str]:
@@ -177,10 +199,43 @@ def _pyftpsync(job: Job) -> list[str]:
     return ["pyftpsync", "upload", str(job.source), url, *options]
 
 
+def _ftp_deployment(job: Job) -> list[str]:
+    """Use one connection, as it always does."""
+    settings = {
+        "remote": f"ftp://{USER}:{PASSWORD}@{job.address}:{PORT}/{job.folder}",
+        "local": str(job.source),
+        "log": str(job.state / "deployment.log"),
+        "tempDir": str(job.state / "temp"),
+    }
+    config = job.state / "deployment.ini"
+    config.write_text("".join(f'{key} = "{value}"\n' for key, value in settings.items()))
+    return ["php", f"{FTP_DEPLOYMENT}/deployment", str(config), "--no-progress"]
+
+
+def _ftp_deploy(job: Job) -> list[str]:
+    """Use one connection, as it always does."""
+    options = {
+        "server": job.address,
+        "port": str(PORT),
+        "username": USER,
+        "password": PASSWORD,
+        "local-dir": f"{job.source}/",
+        "server-dir": f"{job.folder}/",
+        "log-level": "minimal",
+    }
+    return ["ftp-deploy", *(word for key, value in options.items() for word in (f"--{key}", value))]
+
+
 _RUNNABLE: Final = "import actorsync, actorsync.__main__ as _; print(actorsync.__version__)"
 
 #: Fails where another actorsync than that of the checkout would run.
 _IS_PREVIOUS: Final = f"{_RUNNABLE}; assert {PREVIOUS!r} and actorsync.__file__.startswith({PREVIOUS + '/'!r})"
+
+#: It has no option for its version; its file for composer names the line of versions.
+_FTP_DEPLOYMENT_VERSION: Final = (
+    f'echo json_decode(file_get_contents("{FTP_DEPLOYMENT}/composer.json"), true)'
+    '["extra"]["branch-alias"]["dev-master"];'
+)
 
 PEERS: Final[dict[str, Peer]] = {
     "actorsync": Peer(
@@ -188,6 +243,17 @@ PEERS: Final[dict[str, Peer]] = {
         (sys.executable, "-c", _RUNNABLE),
         {"ftp": _actorsync_ftp, "ftpes": _actorsync_ftpes, "sftp": _actorsync_sftp},
         remembers=True,
+    ),
+    "burst": Peer(
+        "pip install -e .",
+        (sys.executable, "-c", _RUNNABLE),
+        {
+            "ftp": _in_a_burst(_actorsync_ftp),
+            "ftpes": _in_a_burst(_actorsync_ftpes),
+            "sftp": _in_a_burst(_actorsync_sftp),
+        },
+        remembers=True,
+        is_usual=False,
     ),
     "previous": Peer(
         "set ACTORSYNC_PREVIOUS to the checkout of another version",
@@ -214,6 +280,22 @@ PEERS: Final[dict[str, Peer]] = {
         {"ftp": _pyftpsync},
         remembers=True,
         notes=".pyftpsync-meta.json",
+    ),
+    "ftp-deployment": Peer(
+        "apt install php-cli; composer create-project dg/ftp-deployment; set ACTORSYNC_FTP_DEPLOYMENT to its folder",
+        ("php", "-r", _FTP_DEPLOYMENT_VERSION),
+        {"ftp": _ftp_deployment},
+        remembers=True,
+        notes=".htdeployment",
+        is_usual=False,
+    ),
+    "ftp-deploy": Peer(
+        "npm install -g @samkirkland/ftp-deploy",
+        ("ftp-deploy", "--version"),
+        {"ftp": _ftp_deploy},
+        remembers=True,
+        notes=".ftp-deploy-sync-state.json",
+        is_usual=False,
     ),
 }
 

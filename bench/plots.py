@@ -1,6 +1,6 @@
-"""The outcomes of the suites as SVG: bars of ratios, and lines of seconds over connections.
+"""The outcomes of the suites as SVG: bars of ratios, lines of seconds over connections, and deploys over time.
 
-The SVG is written here: two charts need less code than the settings of a plotting library. Text stays text, and its
+The SVG is written here: three charts need less code than the settings of a plotting library. Text stays text, and its
 colours follow the page, light or dark.
 """
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bench.cases import Case, Outcome
-    from bench.suites import Claims, Matrix
+    from bench.suites import Claims, Deploys, Matrix
 
-__all__ = ["Bar", "Line", "bars", "draw", "lines"]
+__all__ = ["Bar", "Line", "Span", "bars", "draw", "draw_deploys", "lines", "spans"]
 
 WIDTH: Final = 760
 STYLE: Final = """\
@@ -34,6 +34,10 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .lftp { fill: #bc4c00; stroke: #bc4c00 }
 .rclone { fill: #8250df; stroke: #8250df }
 .rsync { fill: #1a7f37; stroke: #1a7f37 }
+.burst { fill: #0550ae; stroke: #0550ae }
+.ftp-deploy { fill: #bf3989; stroke: #bf3989 }
+.ftp-deployment { fill: #9a6700; stroke: #9a6700 }
+.whole { fill-opacity: .2; stroke: none }
 .limit { fill: #8c959f; stroke: #8c959f; stroke-dasharray: 5 4 }
 polyline { fill: none !important; stroke-width: 2 }
 @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .most { stroke: #e6edf3 } }"""
@@ -45,6 +49,17 @@ class Bar:
     peer: str
     value: float
     at_most: float
+
+
+@attrs.frozen
+class Span:
+    """A run of ``whole`` seconds, in which the site was mixed from ``first`` to ``last``."""
+
+    label: str
+    peer: str
+    whole: float
+    first: float
+    last: float
 
 
 @attrs.frozen
@@ -90,6 +105,34 @@ def bars(title: str, data: Sequence[Bar]) -> str:
             f'<rect x="{left}" y="{y + 3}" width="{across(bar.value) - left:.1f}" height="14" class="{bar.peer}"/>',
             _rule(across(bar.at_most), y, across(bar.at_most), y + 20, "most"),
             _text(max(across(bar.value), across(bar.at_most)) + 6, y + 14, f"{bar.value:.2f}", "small"),
+        ]
+    return _svg(bottom + 16, title, parts)
+
+
+def spans(title: str, data: Sequence[Span]) -> str:
+    """Draw a pale bar for each run, and in it a dark one for the time in which visitors saw old and new files."""
+    left, right, step, top = 200, WIDTH - 170, 22, 60
+    most, bottom = max(span.whole for span in data), top + step * len(data)
+
+    def across(value: float) -> float:
+        return left + (right - left) * value / most
+
+    parts = [
+        _text(10, 22, title),
+        _text(10, 42, "seconds; pale: the whole run; dark: from the first visible change to the last", "small"),
+    ]
+    unit = 10.0 ** math.floor(math.log10(most))
+    for number in range(math.floor(most / unit) + 1):
+        parts.append(_rule(across(number * unit), top - 6, across(number * unit), bottom))
+        parts.append(_text(across(number * unit), top - 10, f"{number * unit:g}", "small middle"))
+    for number, span in enumerate(data):
+        y = top + step * number
+        whole, mixed = across(span.whole) - left, max(across(span.last) - across(span.first), 2)
+        parts += [
+            _text(left - 8, y + 13, f"{span.label}: {span.peer}", "small end"),
+            f'<rect x="{left}" y="{y + 3}" width="{whole:.1f}" height="14" class="{span.peer} whole"/>',
+            f'<rect x="{across(span.first):.1f}" y="{y + 3}" width="{mixed:.1f}" height="14" class="{span.peer}"/>',
+            _text(across(span.whole) + 6, y + 14, f"{span.last - span.first:.2f} of {span.whole:.0f} s", "small"),
         ]
     return _svg(bottom + 16, title, parts)
 
@@ -151,3 +194,22 @@ def draw(claims: Claims, matrix: Matrix, outcomes: Mapping[Case, Outcome]) -> di
     if over_trips:
         plots["round-trip.svg"] = lines(f"{files}, 8 connections", "round trip, ms", over_trips)
     return plots
+
+
+def draw_deploys(deploys: Deploys, outcomes: Mapping[Case, Outcome]) -> dict[str, str]:
+    """Return the plot of the deploys, by the name of its file; empty if there are no outcomes.
+
+    Of several rounds, each bar is the one with the median of the visible time.
+    """
+    found = list[Span]()
+    for case in deploys.cases:
+        rounds = outcomes[case].rounds if case in outcomes else []
+        for peer in case.peers:
+            runs = [
+                Span(case.server, peer, one.first.seconds, one.seen.first, one.seen.last)
+                for one in rounds
+                if one.peer == peer and not one.failure and one.first and one.seen
+                if one.seen.first is not None and one.seen.last is not None
+            ]
+            found += sorted(runs, key=lambda span: span.last - span.first)[len(runs) // 2 :][:1]
+    return {"deploy.svg": spans("A deploy of 1,000 changed files, round trip 50 ms", found)} if found else {}

@@ -12,13 +12,20 @@ if TYPE_CHECKING:
 
     from bench.cases import Outcome, Round
     from bench.limits import Limit
+    from bench.visible import Seen
 
-__all__ = ["OURS", "Row", "figure", "ratio", "render", "summarise", "table"]
+__all__ = ["BURST", "OURS", "Row", "figure", "ratio", "render", "render_deploys", "summarise", "table"]
 
 OURS: Final = "actorsync"
+BURST: Final = "burst"
+"""actorsync with ``[publish] mode = "burst"``."""
 HEADINGS: Final = (
     *("server", "peer", "first s", "again s", "limit s", "run/limit", "cpu s", "peak MiB", "target"),
     *("first: actorsync/peer", "again: actorsync/peer"),
+)
+DEPLOY_HEADINGS: Final = (
+    *("server", "peer", "whole run s", "visible s", "visible: burst/peer"),
+    *("page before assets s", "files half written", "files away", "target"),
 )
 
 
@@ -38,6 +45,8 @@ class Row:
     agains: list[float]
     cpus: list[float]
     peaks: list[float]
+    seen: list[Seen]
+    """What a visitor saw in each round; empty where the tree is no site."""
     target: str
     failure: str | None
 
@@ -56,6 +65,12 @@ class Row:
     @property
     def peak_mib(self) -> float | None:
         return _median(self.peaks)
+
+    @property
+    def windows(self) -> list[float]:
+        """Seconds from the first visible change to the last; an empty list if a visitor did not see both."""
+        found = [one.window for one in self.seen if one.window is not None]
+        return found if len(found) == len(self.seen) else []
 
     @property
     def timed(self) -> list[float]:
@@ -85,6 +100,7 @@ def summarise(rounds: Sequence[Round]) -> list[Row]:
                 [one.again.seconds for one in good if one.again],
                 [run.cpu for run in timed],
                 [run.peak_mib for run in timed],
+                [one.seen for one in good if one.seen],
                 worst.target,
                 worst.failure,
             )
@@ -130,5 +146,29 @@ def render(outcomes: Sequence[Outcome]) -> str:
         rows = summarise(outcome.rounds)
         ours = next((row for row in rows if row.peer == OURS), None)
         lines += [_cells(row, ours if row.peer != OURS else None, outcome.limit) for row in rows]
+        failures += [f"{row.peer} against {row.server} failed: {row.failure}" for row in rows if row.failure]
+    return "\n".join([table(lines), *failures])
+
+
+def _deploy_cells(row: Row, burst: Row | None) -> list[str]:
+    return [
+        *(row.server, row.peer, figure(row.first), figure(_median(row.windows))),
+        figure(ratio(burst.windows, row.windows) if burst else None, 3),
+        figure(_median([one.ahead for one in row.seen])),
+        *(str(max(counts, default="-")) for counts in ([s.broken for s in row.seen], [s.away for s in row.seen])),
+        row.target,
+    ]
+
+
+def render_deploys(outcomes: Iterable[Outcome]) -> str:
+    """Format what visitors saw. Seconds are medians, numbers of files the most of all rounds.
+
+    A ratio below 1 means that the site was mixed for a shorter time with a burst of actorsync's.
+    """
+    lines, failures = [list(DEPLOY_HEADINGS)], list[str]()
+    for outcome in outcomes:
+        rows = [row for row in summarise(outcome.rounds) if row.target != "-"]
+        burst = next((row for row in rows if row.peer == BURST), None)
+        lines += [_deploy_cells(row, burst if row.peer != BURST else None) for row in rows]
         failures += [f"{row.peer} against {row.server} failed: {row.failure}" for row in rows if row.failure]
     return "\n".join([table(lines), *failures])

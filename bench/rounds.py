@@ -24,6 +24,7 @@ from bench.peers import PEERS, Job
 from bench.servers import SERVERS
 from bench.serving import round_trip, serve
 from bench.trees import change, difference, make_tree, other_times, put_in_place, written_since
+from bench.visible import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +114,10 @@ def prepared_job(case: Case, stage: Stage, home: Path, peer: str) -> Iterator[Jo
     os.chown(target, OWNER, OWNER)
     stage.state.mkdir()
     try:
-        yield Job(stage.source, stage.link.address, peer, case.connections, stage.state, stage.credentials)
+        yield Job(
+            *(stage.source, stage.link.address, peer, case.connections, stage.state, stage.credentials),
+            is_deploy=case.tree.is_site,
+        )
     finally:
         shutil.rmtree(target)
         shutil.rmtree(stage.state)
@@ -134,21 +138,37 @@ def one_round(case: Case, stage: Stage, home: Path, peer: str, timeout: float) -
     with prepared_job(case, stage, home, peer) as job, contextlib.ExitStack() as changes:
         changes.callback(_forget_notes, peer, source)
 
-        def run() -> Measurement:
-            return measure(inside(stage.link.near, *command(job)), job.state, timeout)
+        def run(place: str = stage.link.near) -> Measurement:
+            return measure(inside(place, *command(job)), job.state, timeout)
 
         if case.tree.in_place:
             put_in_place(case.tree, source, target, OWNER)
-        if case.tree.known and PEERS[peer].remembers and (adopted := run()).failure:
+        # A site is also sent whole by peers that cannot adopt it: beside the server, where this takes seconds.
+        before = stage.link.far if case.tree.is_site else stage.link.near
+        if case.tree.known and PEERS[peer].remembers and (adopted := run(before)).failure:
             return Round(server, peer, None, adopted, None)
+        old = changes.enter_context(_copied(stage)) if case.tree.is_site else None
         start = time.time()
-        if case.tree.changed:
-            changes.enter_context(change(case.tree, source))
-        first = None if case.tree.only_again else run()
+        changed = changes.enter_context(change(case.tree, source)) if case.tree.changed else []
+        site = old and Site(target, old, source, [str(path.relative_to(source)) for path in changed])
+        with site.watching_from_now() if site else contextlib.nullcontext():
+            first = None if case.tree.only_again else run()
         again = run() if case.tree.only_again or not (case.tree.in_place or (first and first.failure)) else None
         _forget_notes(peer, source, target)
         unlike = difference(source, target) or _too_much(case.tree, target, start)
-        return Round(server, peer, first, again, unlike, 0 if unlike else other_times(source, target))
+        times = 0 if unlike else other_times(source, target)
+        return Round(server, peer, first, again, unlike, times, site.seen() if site else None)
+
+
+@contextlib.contextmanager
+def _copied(stage: Stage) -> Iterator[Path]:
+    """Copy the source to a folder of its own, which is there until the block ends."""
+    copy = stage.scratch / "old"
+    shutil.copytree(stage.source, copy)
+    try:
+        yield copy
+    finally:
+        shutil.rmtree(copy)
 
 
 def _too_much(tree: Workload, target: Path, start: float) -> str | None:
@@ -171,6 +191,8 @@ def conditions_of(case: Case, stage: Stage) -> dict[str, Any]:
 def show(one: Round) -> None:
     if one.timed:
         parts = [f"{word} {run.seconds:.2f} s" for word, run in (("first", one.first), ("again", one.again)) if run]
+        if one.seen and one.seen.window is not None:
+            parts.append(f"visible {one.seen.window:.2f} s")
         print(f"{one.server} {one.peer}: {', '.join(parts)}, {one.failure or one.target}", file=sys.stderr)
 
 

@@ -1,10 +1,10 @@
-"""The fixed lists of cases: the claims about actorsync, and the matrix for the plots."""
+"""The fixed lists of cases: the claims about actorsync, the matrix for the plots, and the deploys of a site."""
 
 from __future__ import annotations
 
 import itertools
 import sys
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import attrs
 
@@ -12,7 +12,7 @@ from bench.cases import Case, Outcome, Round, keep, kept
 from bench.link import Unusable, inside
 from bench.measure import Measurement, measure, measure_waiting
 from bench.peers import PEERS
-from bench.report import OURS, Row, figure, ratio, summarise, table
+from bench.report import BURST, OURS, Row, figure, ratio, render_deploys, summarise, table
 from bench.rounds import conditions_of, open_stage, prepared_job, run_case, versions
 from bench.servers import SERVERS
 from bench.serving import serve
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bench.rounds import Stage
 
-__all__ = ["CLAIMS", "MATRIX", "SUITES", "Claim", "Claims", "Matrix", "run_suite"]
+__all__ = ["CLAIMS", "DEPLOYS", "MATRIX", "SUITES", "Claim", "Claims", "Deploys", "Matrix", "run_suite"]
 
 FTP_SERVERS: Final = ("proftpd", "pure-ftpd", "pyftpdlib", "vsftpd")
 MB: Final = (1 << 20) / 1e6
@@ -220,17 +220,26 @@ class Claims:
 
 
 @attrs.frozen
-class Matrix:
-    """First runs by round trip and connections, for the plots."""
+class Listed:
+    """A list of cases without claims."""
 
     cases: Sequence[Case]
     runs: int = 1
 
-    def scaled(self, scale: float) -> Matrix:
-        return Matrix([_scaled(case, scale) for case in self.cases])
+    def scaled(self, scale: float) -> Self:
+        return attrs.evolve(self, cases=[_scaled(case, scale) for case in self.cases])
 
-    def only(self, text: str) -> Matrix:
-        return Matrix([case for case in self.cases if _in_line(case, text)])
+    def only(self, text: str) -> Self:
+        return attrs.evolve(self, cases=[case for case in self.cases if _in_line(case, text)])
+
+    def ended_well(self, outcomes: Mapping[Case, Outcome]) -> bool:
+        ran = [outcomes[case] for case in self.cases if case in outcomes]
+        return len(ran) == len(self.cases) and not any(one.failure for outcome in ran for one in outcome.rounds)
+
+
+@attrs.frozen
+class Matrix(Listed):
+    """First runs by round trip and connections, for the plots."""
 
     def show(self, outcomes: Mapping[Case, Outcome]) -> str:
         ran, lines = [outcomes[case] for case in self.cases if case in outcomes], list[list[str]]()
@@ -242,9 +251,14 @@ class Matrix:
             ]
         return table([["work", "server", "peer", "first s", "limit s"], *lines]) + _around(ran)
 
-    def ended_well(self, outcomes: Mapping[Case, Outcome]) -> bool:
+
+@attrs.frozen
+class Deploys(Listed):
+    """Deploys of a site, and what a visitor sees of each."""
+
+    def show(self, outcomes: Mapping[Case, Outcome]) -> str:
         ran = [outcomes[case] for case in self.cases if case in outcomes]
-        return len(ran) == len(self.cases) and not any(one.failure for outcome in ran for one in outcome.rounds)
+        return render_deploys(ran) + _around(ran)
 
 
 def _matrix() -> list[Case]:
@@ -259,6 +273,20 @@ def _matrix() -> list[Case]:
     ]
 
 
+def _deploys() -> list[Case]:
+    """Return a case for each server. Peers with one connection take minutes, so they run with one server only."""
+    ours = (BURST, OURS, "lftp")
+    peers = {
+        "proftpd": (*ours, "rclone"),
+        "openssh": (*ours, "rclone", "rsync"),
+        "pyftpdlib": ours,
+        "vsftpd": ours,
+        "pure-ftpd": (*ours, "rclone", "ftp-deploy", "ftp-deployment"),
+    }
+    return [Case("deploy", server, 50, 4, taking_part) for server, taking_part in peers.items()]
+
+
 CLAIMS: Final = Claims(_claims())
 MATRIX: Final = Matrix(_matrix())
-SUITES: Final[dict[str, Claims | Matrix]] = {"claims": CLAIMS, "matrix": MATRIX}
+DEPLOYS: Final = Deploys(_deploys())
+SUITES: Final[dict[str, Claims | Matrix | Deploys]] = {"claims": CLAIMS, "matrix": MATRIX, "deploy": DEPLOYS}

@@ -17,12 +17,24 @@ if TYPE_CHECKING:
 
     Entry = os.DirEntry[str] | None
 
-__all__ = ["WORKLOADS", "Workload", "change", "difference", "make_tree", "other_times", "put_in_place", "written_since"]
+__all__ = [
+    *("WORKLOADS", "Kind", "Workload"),
+    *("change", "difference", "files_of", "make_tree", "other_times", "put_in_place", "written_since"),
+]
 
 KIB, MIB = 1 << 10, 1 << 20
 FIRST_MTIME: Final = 1_704_067_200  # 2024-01-01: older than six months, so LIST gives it without a time of day
 CHANGED_MTIME: Final = FIRST_MTIME + 10_000_000  # after every other file's
 BLOCK: Final = MIB
+
+
+@attrs.frozen
+class Kind:
+    """A kind of file: its name with a place for a number, its share among the kinds, and its least and most bytes."""
+
+    name: str
+    share: int
+    sizes: tuple[int, int]
 
 
 @attrs.frozen
@@ -44,14 +56,21 @@ class Workload:
     """With ``in_place`` and ``known``: the number of source files that change before the timed run."""
     linked: bool = False
     """With ``in_place``: the target has hard links to the source, which halves the memory. No run may write to it."""
+    kinds: tuple[Kind, ...] = ()
+    """The kinds of files in each folder, which then also has an ``index.html``; empty for files of one kind."""
 
     @property
     def file_count(self) -> int:
-        return self.files + bool(self.last)
+        return self.files + bool(self.last) + (self.folders if self.kinds else 0)
+
+    @property
+    def is_site(self) -> bool:
+        """Whether it has pages and what they load, so that the order of the changes matters."""
+        return bool(self.kinds)
 
     @property
     def most_bytes(self) -> int:
-        return self.files * self.sizes[1] + self.last
+        return self.file_count * self.sizes[1] + self.last
 
     @property
     def only_again(self) -> bool:
@@ -86,6 +105,20 @@ WORKLOADS: Final[dict[str, Workload]] = {
         known=True,
         linked=True,
     ),
+    "deploy": Workload(
+        "a site of 1,200 files of 1-60 kB in 40 folders, in place; 1,000 of them changed",
+        *(1_160, 40, (1_000, 60_000)),
+        depth=3,
+        in_place=True,
+        known=True,
+        changed=1_000,
+        kinds=(
+            Kind("page-{:06d}.html", 15, (3_000, 30_000)),
+            Kind("style-{:06d}.css", 3, (2_000, 40_000)),
+            Kind("script-{:06d}.js", 4, (1_000, 60_000)),
+            Kind("picture-{:06d}.webp", 7, (4_000, 60_000)),
+        ),
+    ),
 }
 
 
@@ -97,8 +130,14 @@ def _layout(workload: Workload, rng: random.Random) -> Iterator[tuple[Path, int]
         if len(parent.parts) >= workload.depth:
             parent = Path()
         folders.append(parent / f"folder-{number:04d}")
+    turns = [
+        kind for kind in workload.kinds or (Kind("file-{:06d}.dat", 1, workload.sizes),) for _ in range(kind.share)
+    ]
     for number in range(workload.files):
-        yield folders[number % len(folders)] / f"file-{number:06d}.dat", rng.randint(*workload.sizes)
+        kind = turns[number // len(folders) % len(turns)]
+        yield folders[number % len(folders)] / kind.name.format(number), rng.randint(*kind.sizes)
+    if workload.kinds:
+        yield from ((folder / "index.html", rng.randint(*workload.kinds[0].sizes)) for folder in folders)
     if workload.last:
         yield Path("last.bin"), workload.last
 
@@ -125,16 +164,24 @@ def make_tree(workload: Workload, root: Path, *, seed: int = 1) -> int:
     return total
 
 
+def files_of(root: Path) -> list[Path]:
+    """Return the files of a tree, sorted by folder, then by name."""
+    return sorted((path for path in root.rglob("*.*") if path.is_file()), key=lambda path: (path.parent, path.name))
+
+
 def _to_change(root: Path, count: int, rng: random.Random) -> list[Path]:
     """Choose ``count`` files at random, the same number from each folder."""
-    files = sorted(root.rglob("file-*"), key=lambda path: (path.parent, path.name))
+    files = files_of(root)
     borders = [len(files) * number // count for number in range(count + 1)]
     return [files[rng.randrange(start, end)] for start, end in itertools.pairwise(borders)]
 
 
 @contextlib.contextmanager
-def change(workload: Workload, root: Path, *, seed: int = 2) -> Iterator[None]:
-    """Change the bytes, sizes and times of some files until the block ends, so that every round has the same tree."""
+def change(workload: Workload, root: Path, *, seed: int = 2) -> Iterator[list[Path]]:
+    """Change the bytes, sizes and times of some files until the block ends, so that every round has the same tree.
+
+    Yield the files.
+    """
     rng, kept = random.Random(seed), list[tuple[Path, bytes, float]]()
     try:
         for number, file in enumerate(_to_change(root, workload.changed, rng)):
@@ -142,7 +189,7 @@ def change(workload: Workload, root: Path, *, seed: int = 2) -> Iterator[None]:
             kept.append((file, content, file.stat().st_mtime))
             file.write_bytes(rng.randbytes(len(content) + 1 + number % 7))
             os.utime(file, (CHANGED_MTIME + number, CHANGED_MTIME + number))
-        yield
+        yield [file for file, *_ in kept]
     finally:
         for file, content, mtime in kept:
             file.write_bytes(content)

@@ -87,12 +87,14 @@ class Release:
     """What the planner sends to the publisher: files that get their final names together.
 
     ``ended`` is set when ``result`` is known. ``is_recovered``: an earlier run has passed the commit point of this
-    release, and ``published`` holds the temporaries of the parts that it is known to have published.
+    release, and ``published`` holds the temporaries of the parts that it is known to have published. ``maintenance`` is
+    the path of an empty file that is on the target meanwhile.
     """
 
     items: Sequence[Publish]
     is_recovered: bool = False
     published: Collection[str] = frozenset()
+    maintenance: str | None = None
     result: ReleaseResult = ReleaseResult.UNFINISHED
     ended: trio.Event = attrs.Factory(trio.Event)
 

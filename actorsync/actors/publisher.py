@@ -15,7 +15,7 @@ from actorsync.actors.pipeline import Hook
 from actorsync.actors.stages import Gate
 from actorsync.errors import FatalError
 from actorsync.model.event import Event, Forgotten, Intended, NotPublished, Released, ReleaseEnded
-from actorsync.model.operation import Batch, Failed, Publish, PutBack, Returned
+from actorsync.model.operation import Batch, Failed, Maintain, Publish, PutBack, Returned
 from actorsync.model.text import counted, display
 
 __all__ = ["Publisher"]
@@ -27,7 +27,7 @@ _TRIES: Final = 3
 #: Seconds before a refused part is tried again. Meanwhile visitors see a part of the release.
 _PAUSE: Final = 0.25
 
-_Part: TypeAlias = Publish | PutBack
+_Part: TypeAlias = Maintain | Publish | PutBack
 
 
 @attrs.frozen(eq=False)
@@ -60,6 +60,7 @@ class Publisher:
             async for release in releases:
                 try:
                     release.result = await self._carry_out(release, parts, facts)
+                    await parts.maintain(release, begins=False)
                 finally:
                     release.ended.set()
 
@@ -69,6 +70,10 @@ class Publisher:
             await self.gate.passed()
             if self.draining.is_set():
                 return ReleaseResult.HELD_BACK
+        if (why := await parts.maintain(release, begins=True)) is not None and not release.is_recovered:
+            await facts.send(NotPublished(f"nothing was published: {why}", len(release.items)))
+            return ReleaseResult.HELD_BACK
+        if not release.is_recovered:
             await _record(facts, Released(tuple(release.items)))
         is_kept = all(it.aside is not None or it.replaced is None for it in release.items)
         refused: dict[str, str] = {}
@@ -112,6 +117,16 @@ class _Parts:
     operations: trio.MemorySendChannel[Batch]
     connected: Callable[[], int]
 
+    async def maintain(self, release: Release, *, begins: bool) -> str | None:
+        """Put the file that is there during a release, or remove it. Return why that is not done; None if it is.
+
+        A file that could not be removed is a leftover like a temporary: the end of the run tries it again.
+        """
+        if release.maintenance is None:
+            return None
+        refused = await self.carry_out([Maintain(release.maintenance, begins)])
+        return _named(refused) if refused else None
+
     async def carry_out(self, parts: Sequence[_Part]) -> dict[str, str]:
         """Carry out parts that need not wait for each other. Return the reasons of those that are refused, by path.
 
@@ -123,7 +138,7 @@ class _Parts:
             again: list[_Part] = []
             for returned in await self._once(parts):
                 part = returned.operation
-                assert isinstance(part, Publish | PutBack)
+                assert isinstance(part, Maintain | Publish | PutBack)
                 tries[part.path] += returned.tried
                 if tries[part.path] < _TRIES:
                     again.append(part)

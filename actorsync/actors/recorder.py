@@ -47,6 +47,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Outcome,
@@ -80,6 +81,21 @@ class FactStore(Protocol):
 
     def apply(self, facts: Sequence[Event]) -> None:
         """Record the facts. They are durable when this returns."""
+
+
+@attrs.define
+class Failures:
+    """The failures of a run so far: their number, how many of them are of parked paths, and the first of them."""
+
+    count: int = 0
+    parked: int = 0
+    first: list[tuple[str, str]] = attrs.Factory(list)
+
+    def add(self, path: str, reason: str) -> None:
+        """Count one failure, and keep it if it is one of the first."""
+        self.count += 1
+        if len(self.first) < _KEPT_FAILURES:
+            self.first.append((path, reason))
 
 
 @attrs.define
@@ -131,17 +147,15 @@ class Tally:
     adopted: int = 0
     files_seen: int = 0
     hidden: int = 0
-    failed: int = 0
     skipped: int = 0
     reconnects: int = 0
-    parked: int = 0
     withheld: int = 0
     delayed: RemovalsDelayed | None = None
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
     left_out: LeftOut = NOTHING
-    failures: list[tuple[str, str]] = attrs.Factory(list)
+    failures: Failures = attrs.Factory(Failures)
     refused: str | None = None
     releases: _ReleaseTally = attrs.Factory(_ReleaseTally)
 
@@ -173,10 +187,10 @@ class Tally:
                     self.left_out += left_out
                 for problem in problems:
                     if not problem.vanished:
-                        self._fail(problem.path, problem.reason)
+                        self.failures.add(problem.path, problem.reason)
             case Failed(operation, reason, fault):
-                self._fail(operation.path, reason)
-                self.parked += fault is Fault.PARKED
+                self.failures.add(operation.path, reason)
+                self.failures.parked += fault is Fault.PARKED
             # Other operations replace these; what cannot be looked at is a warning.
             case Skipped(operation) if not isinstance(operation, Compare | Move | Respell | Audit | Look):
                 self.skipped += 1
@@ -205,7 +219,7 @@ class Tally:
                 self.releases.temporaries.discard(item.kept.temporary)
                 self.settled -= 1
                 self.sent.take_back(item.kept.size)
-            case _ if not isinstance(outcome.operation, Audit | Look | Survey | Tidying):
+            case _ if not isinstance(outcome.operation, Audit | Look | Maintain | Survey | Tidying):
                 self.settled += 1
 
     def report(self, **ending: object) -> Report:
@@ -213,15 +227,15 @@ class Tally:
         own = {"settled", "releases", "sent"}
         counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in own)
         counts |= attrs.asdict(self.sent)
-        counts |= {"failures": tuple(self.failures), "not_published": self.releases.why_not}
+        counts |= {
+            "failed": self.failures.count,
+            "parked": self.failures.parked,
+            "failures": tuple(self.failures.first),
+            "not_published": self.releases.why_not,
+        }
         counts["delayed"] = 0 if self.delayed is None else len(self.delayed.paths)
         counts["delayed_until"] = None if self.delayed is None else self.delayed.last
         return Report(**{**counts, **ending})
-
-    def _fail(self, path: str, reason: str) -> None:
-        self.failed += 1
-        if len(self.failures) < _KEPT_FAILURES:
-            self.failures.append((path, reason))
 
 
 @attrs.define
@@ -277,7 +291,7 @@ class Recorder:
             if isinstance(fact, Registration | Mark):
                 fact.durable.set()
             elif isinstance(fact, Outcome):
-                _settle(fact, published if isinstance(fact.operation, Publish | PutBack) else settled)
+                _settle(fact, published if isinstance(fact.operation, Maintain | Publish | PutBack) else settled)
             for event in events:
                 self.publish(event)
         for feed in self.feeds:

@@ -9,7 +9,7 @@ import attrs
 
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
-from actorsync.model.operation import Failed, Outcome, Sending, Skipped
+from actorsync.model.operation import Done, Failed, Outcome, Prepare, Sending, Skipped
 
 __all__ = ["FILE_WEIGHT", "ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
 
@@ -98,8 +98,10 @@ class Statistics:
         self.bytes_resumed -= resumed
 
     def note_outcome(self, outcome: Outcome) -> None:
-        """Count a planned file that will not be sent."""
-        if isinstance(outcome, Failed | Skipped) and isinstance(outcome.operation, Sending):
+        """Count a planned file that will not be sent, or that is staged: its name is a matter of a moment."""
+        if isinstance(outcome, Done):
+            self.files_done += isinstance(outcome.operation, Prepare)
+        elif isinstance(outcome, Failed | Skipped) and isinstance(outcome.operation, Sending):
             self.files_given_up += 1
             self.bytes_given_up += outcome.operation.source.size
 

@@ -19,11 +19,12 @@ from actorsync.cli.log_file import LogFile
 from actorsync.cli.malloc import share_one_heap
 from actorsync.cli.output.lines import JsonLines, Lines, Output
 from actorsync.cli.output.outputs import Outputs
-from actorsync.cli.output.plan_lines import PlanLines
+from actorsync.cli.output.plan_lines import PlanJson, PlanLines
 from actorsync.cli.output.streams import FREE, Sink, tell_bug
 from actorsync.errors import DRIFTED, ActorsyncError, FatalError, StageFailed
 from actorsync.model.event import Event
 from actorsync.model.messages import change_of
+from actorsync.planning.publishing.forecast import Outliner
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile, format_duration
 from actorsync.runs.options import options_for, policy_of
@@ -120,8 +121,10 @@ def plan(
     profile = ask_first(profile, is_plan=True)
     statistics = Statistics()
     shutdown = Shutdown(0.0, profile.shutdown.cancel)
-    shown = (JsonLines if as_json else PlanLines)(statistics, sys.stdout, sys.stderr)
-    logged = [] if log is None else [_stamped(PlanLines(statistics, log.stream, log.stream))]
+    publish, connections = policy_of(profile).publish, profile.sync.most_connections
+    shown = (PlanJson if as_json else PlanLines)(statistics, sys.stdout, sys.stderr, Outliner(publish, connections))
+    of_log = Outliner(publish, connections)
+    logged = [] if log is None else [_stamped(PlanLines(statistics, log.stream, log.stream, of_log))]
     output = Outputs(shown, logged)
     has_changes = False
 

@@ -33,9 +33,7 @@ def words_of(words: Sequence[str]) -> tuple[Path, int | None, tuple[str, ...]]:
     run = int(rest.pop(0)) if rest and rest[0].isdecimal() else None
     paths = tuple("" if path == "." else path for path in map(posixpath.normpath, rest))
     if wrong := next((path for path in paths if path.startswith(("/", "../")) or path == ".."), None):
-        raise click.UsageError(
-            f"{wrong} is not a path on the target; write it relative to the target, as in trash list."
-        )
+        raise click.UsageError(f"{wrong} is not a path on the target; write it relative to the target")
     return profile, run, paths
 
 

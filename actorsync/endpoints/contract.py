@@ -112,6 +112,8 @@ class Upload:
     ``sent`` is how far the content was handed to the wire, in bytes. Sessions keep it current for progress displays.
     With ``start``, the temporary has the bytes before it already, see ``actorsync.endpoints.resuming``; ``sent`` begins
     there.
+    With ``keeps_part``, the caller continues the upload if it breaks off. A session that can do that then leaves what
+    arrived of a transfer that the network has cut short, and raises `ConnectionLost`, instead of refusing the upload.
     ``unconfirmed`` returns how many of those the other side has not confirmed yet: over a slow line, megabytes wait in
     buffers of this machine. Displays call it in trio's thread. A session that cannot tell leaves it as it is.
 
@@ -127,6 +129,7 @@ class Upload:
     mode: int | None = attrs.field(default=None, kw_only=True)
     keeps_mode: bool = attrs.field(default=False, kw_only=True)
     start: int = attrs.field(default=0, kw_only=True)
+    keeps_part: bool = attrs.field(default=False, kw_only=True)
     #: By default `int`, which returns 0.
     unconfirmed: Callable[[], int] = attrs.field(default=int, kw_only=True, eq=False, repr=False)
 

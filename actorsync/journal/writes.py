@@ -45,6 +45,7 @@ from actorsync.model.operation import (
     Compare,
     Copy,
     Done,
+    Maintain,
     MakeDirectory,
     Move,
     Prepare,
@@ -229,6 +230,11 @@ def _write_done(connection: sqlite3.Connection, path: str, done: Done) -> None:
             releases.note_put_back(connection, item)
             if _is_to_trash(item):
                 trash.drop_open(connection, (item.aside or "",))
+        case Maintain(begins=begins):
+            if done.temporary is not None:
+                _drop_intents(connection, (done.temporary,))
+            if not begins:
+                _drop_intents(connection, (path,))
         case Compare():
             assert done.source is not None, f"a comparison without its source: {path}"
             assert done.target is not None, f"a comparison without its target: {path}"

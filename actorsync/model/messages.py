@@ -19,9 +19,11 @@ from actorsync.model.event import (
     Event,
     LoginDeferred,
     MemoryVoided,
+    NotPublished,
     Parked,
     Reconnecting,
     Recovered,
+    ReleaseEnded,
     RemovalsRefused,
     Resized,
     Resumed,
@@ -29,7 +31,7 @@ from actorsync.model.event import (
     Scanned,
 )
 from actorsync.model.left_out import LeftOut
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Remove, Respell, SetMode
+from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Publish, Remove, Respell, SetMode
 from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
 
@@ -82,6 +84,8 @@ def change_of(event: Event) -> tuple[str, str] | None:
     match event:
         case Done(Copy(source, replaces)):
             return ("*" if replaces else "+"), display(source.path)
+        case Done(Publish(kept, replaced=replaced)):
+            return ("+" if replaced is None else "*"), display(kept.path)
         case Done(MakeDirectory(source)):
             return ("+", f"{display(source.path)}/") if source.path else None
         case Done(Move(source, target) | Respell(source, target)):
@@ -109,6 +113,10 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
                 if not problem.vanished:
                     yield True, f"failed: {named(problem.path)}: {display(problem.reason)}"
         case RemovalsRefused(reason):
+            yield True, reason
+        case ReleaseEnded(str(reason)):
+            yield True, f"rolled back: {reason}; everything that was published is as it was before"
+        case NotPublished(reason):
             yield True, reason
         case Drifted(path, then, now, is_new=is_new, is_mended=is_mended) if is_new or is_mended:
             follows = "; it is restored" if is_mended else ""
@@ -149,10 +157,8 @@ def entries_text(count: int) -> str:
 
 def held_text(count: int) -> str:
     """Return one line about ``count`` paths that were undone."""
-    stay = (
-        "path stays undone until its source changes" if count == 1 else "paths stay undone until their source changes"
-    )
-    return f"{count} {stay}; to take the undo back: actorsync undo"
+    stay = "stays undone until its source changes" if count == 1 else "stay undone until their sources change"
+    return f"{counted(count, 'path')} {stay}; to take the undo back: actorsync undo"
 
 
 def unsent_text(count: int, reason: str) -> str:
@@ -221,7 +227,8 @@ def summary(report: Report) -> str:
     if report.is_audit:
         return _audit_summary(report, took)
     if report.exit_code == 0 and did_nothing(report):
-        end = f"{_left_out_text(report.left_out)}{_as_of(report)}"
+        held = f"; {counted(report.held, 'path')} undone" if report.held else ""
+        end = f"{held}{_left_out_text(report.left_out)}{_as_of(report)}"
         return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_delayed_text(report)}{end}"
     if report.exit_code == DRIFTED and did_nothing(report):
         return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"
@@ -248,6 +255,8 @@ def summary(report: Report) -> str:
     if report.drifted:
         parts.append(_drifted(report))
     way_out = f"; {_WAY_OUT}" if report.drifted else ""
+    if report.not_published is not None:
+        way_out += f"; {display(report.not_published)}"
     end = f"{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
     return f"{result_of(report)}: {', '.join(parts)} {took}{end}"
 

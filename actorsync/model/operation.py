@@ -24,6 +24,7 @@ __all__ = [
     "Failed",
     "Fault",
     "Look",
+    "Maintain",
     "MakeDirectory",
     "Move",
     "Operation",
@@ -123,6 +124,15 @@ class PutBack:
     @property
     def path(self) -> str:
         return self.published.path
+
+
+@attrs.frozen
+class Maintain:
+    """Put an empty file on the target while a release is published, or remove it again if not ``begins``."""
+
+    path: str
+    begins: bool = True
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
 @attrs.frozen
@@ -313,6 +323,7 @@ Operation: TypeAlias = (
     | Compare
     | Copy
     | Look
+    | Maintain
     | MakeDirectory
     | Move
     | Publish

@@ -110,9 +110,10 @@ class Mirror:
             # After the stages of the caller: an operation that they leave out is not planned.
             stages = (*self.options.pipeline.stages, notes.stage)
             # It rests on the journal alone, where there is one: the target is not asked for its secret.
-            # Nothing goes to a trash, and what is kept would have to be looked at on the target.
-            rules = attrs.evolve(self.options.policy.publish, trash=None, resume=ResumeRule(None, keep=0.0))
-            policy = attrs.evolve(self.options.policy.sparing({}), audit=None, counts_drift=False, publish=rules)
+            # It stages nothing, nothing goes to the trash, and what is kept would have to be looked at on the target.
+            resume = ResumeRule(None, keep=0.0)
+            publish = attrs.evolve(self.options.policy.publish, is_burst=False, trash=None, resume=resume)
+            policy = attrs.evolve(self.options.policy.sparing({}), audit=None, counts_drift=False, publish=publish)
             options = attrs.evolve(self.options, policy=policy, pipeline=Pipeline(stages))
             if drifts := journal.audits.drifts():
                 self.publish(Warned(unplanned_text(len(drifts))))

@@ -21,6 +21,7 @@ from actorsync.journal import Journal
 from actorsync.journal.trash_memory import Undone
 from actorsync.model.entry import Entry
 from actorsync.model.report import Report
+from actorsync.model.text import counted
 from actorsync.model.trash import Trashed
 from actorsync.planning.publishing.trash import Places, TrashRun, expired, run_directory
 from actorsync.planning.publishing.undo import Act, UndoPlan, UndoStep, chosen, paths_of, undo_plan
@@ -74,8 +75,10 @@ async def apply_undo(profile: Profile, shown: Undoing, paths: Collection[str], *
             raise PlanOutdated("the target has changed meanwhile, and nothing was undone; look at the plan again")
         if now.plan.refused and not is_partial:
             path, why = now.plan.refused[0]
+            count = len(now.plan.refused)
+            are = "is not as run {} left it" if count == 1 else "are not as run {} left them"
             raise PlanOutdated(
-                f"{len(now.plan.refused)} paths are not as run {now.run.run} left them, and nothing was undone: "
+                f"{counted(count, 'path')} {are.format(now.run.run)}, and nothing was undone: "
                 f"{path!r}: {why}; name other paths, or use --partial"
             )
         began = time.time()

@@ -9,15 +9,17 @@ import pytest
 from trio.testing import MockClock
 
 from actorsync.actors.pipeline import Pipeline
+from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import File
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseEnded
+from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseEnded, Warned
+from actorsync.model.messages import change_of, summary
 from actorsync.model.operation import Copy, Done, Move, Prepare
 from actorsync.planning.drift import AuditRule
 from actorsync.profile.units import MaxDelete
 from actorsync.testing.faulty_endpoint import Decide, Faulty, When
-from tests.support.world.burst import BURST, NAMES, Stubborn, a_site, restart, site_of
+from tests.support.world.burst import BURST, NAMES, Stubborn, a_site, restart, site_of, write_new
 from tests.support.world.memory_mirror import Mirror
 
 
@@ -30,8 +32,11 @@ async def test_nothing_is_visible_before_everything_is_staged(autojump_clock: Mo
         if not mirror.seen(Released):
             seen.append(site_of(mirror.target) == before)
 
+    mirror.statistics = Statistics()
     report = await mirror.run(policy=BURST, observe=observe)
     assert (report.exit_code, report.copied, report.removed, report.left) == (0, len(NAMES), 3, 0)
+    assert (mirror.statistics.files_done, mirror.statistics.bytes_left) == (len(NAMES), 0)
+    assert [change_of(event) for event in mirror.events if isinstance(event, Done)].count(("+", "new.html")) == 1
     assert all(seen)
     assert len(mirror.seen(Released)) == 1
     assert not [it for it in mirror.seen(Done) if isinstance(it.operation, Copy | Move)]
@@ -101,6 +106,7 @@ async def test_a_refusal_at_any_rename_takes_everything_back(autojump_clock: Moc
             assert report.not_published == f"rolled back: {path}: 550 no"
             assert (report.copied, report.copied_bytes, report.removed) == (0, 0, 0)
             assert report.left == len(NAMES) + 3
+            assert summary(report).endswith(f"; rolled back: {path}: 550 no")
             assert site_of(mirror.target) == before
             assert [it.rolled_back for it in mirror.seen(ReleaseEnded)] == [f"{path}: 550 no"]
             then = await mirror.run(policy=BURST)
@@ -405,3 +411,38 @@ async def test_a_release_in_another_root_is_dropped(autojump_clock: MockClock) -
     assert len(moment.seen(MemoryVoided)) == len(moment.seen(Released)) == 1
     assert moment.target.files() == moment.source.files()
     moment.check_nothing_left()
+
+
+MAINTAINED = attrs.evolve(BURST, publish=attrs.evolve(BURST.publish, maintenance=".maintenance"))
+
+
+async def test_a_maintenance_file_is_there_as_long_as_the_release_is_published(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    moments: list[Mirror] = []
+    is_there: list[bool] = []
+
+    def begins(verb: str, path: str) -> None:
+        is_there.append(mirror.target.find(".maintenance") is not None)
+        moments.append(restart(mirror))
+
+    assert (await mirror.run(Stubborn(mirror.target, begins=begins), policy=MAINTAINED)).exit_code == 0
+    assert len(is_there) == len(NAMES)
+    assert all(is_there)
+    assert mirror.target.files() == mirror.source.files()
+    mirror.check_nothing_left()
+    for moment in moments[::6]:  # killed meanwhile
+        assert (await moment.run(policy=BURST)).exit_code == 0
+        assert moment.target.files() == moment.source.files()
+        moment.check_nothing_left()
+
+
+async def test_a_file_that_has_the_name_of_the_maintenance_file_stays(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    mirror.source.write(".maintenance", b"the site has one")
+    for _ in range(2):
+        write_new(mirror, b"again ")
+        assert (await mirror.run(policy=MAINTAINED)).exit_code == 0
+        assert mirror.target.files() == mirror.source.files()
+    assert [it.text for it in mirror.seen(Warned)] == [
+        "publish.maintenance: the site has .maintenance itself, and it is left as it is; use another name"
+    ]

@@ -9,11 +9,13 @@ from typing import Any
 import attrs
 import pytest
 
-from actorsync.errors import ConnectionLost, ProfileError
+from actorsync.errors import ConnectionLost, OperationRefused, ProfileError
 from actorsync.model.report import Report
+from actorsync.planning.publishing.rules import TrashRule
 from actorsync.planning.publishing.undo import Act
+from actorsync.runs.trash import tend
 from actorsync.runs.undo import perform, prepare_undo
-from actorsync.testing.faulty_endpoint import Faulty
+from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.actors.test_trash import NEW, OLD, TRASH, Killed, change, faults, in_trash, site
 from tests.support.world.memory_mirror import Mirror
 
@@ -199,3 +201,40 @@ async def test_plan_of_an_undo_has_a_step_for_each_change(autojump_clock: Any) -
         "d/more": Act.DROP,
         "d/more/added": Act.TAKE,
     }
+
+
+async def test_old_runs_leave_the_trash_and_nothing_else_does(autojump_clock: Any) -> None:
+    mirror = await published()
+    mirror.source.write("page", b"third page")
+    assert (await run(mirror)).exit_code == 0
+    mirror.target.write(".trash/mine", b"of somebody")
+    first = mirror.journal.trash.runs()[-1]
+    mirror.target.write(f"{first.directory}/other", b"put there by hand")
+    rule = TrashRule(".trash", keep=1e9, max_size=len(b"new page"))
+    emptied = await tend(mirror.target, mirror.journal, rule, first.at)
+    assert (emptied.runs, emptied.files, emptied.size) == (1, 3, 21)
+    assert in_trash(mirror) == {b"new page"}
+    assert mirror.target.files()[".trash/mine"] == b"of somebody"
+    assert mirror.target.files()[f"{first.directory}/other"] == b"put there by hand"
+    assert [it.run for it in mirror.journal.trash.runs()] == [3]
+    emptied = await tend(mirror.target, mirror.journal, attrs.evolve(rule, keep=-1.0), first.at + 3600)
+    assert (emptied.runs, emptied.files) == (1, 1)
+    assert mirror.journal.trash.runs() == []
+    assert in_trash(mirror) == set()
+    assert len([path for path in mirror.target.directories() if path.startswith(".trash/")]) == 1
+
+
+async def test_file_that_cannot_be_deleted_keeps_its_run_in_the_trash(autojump_clock: Any) -> None:
+    mirror = await published()
+
+    def decide(verb: str, when: When) -> None:
+        if verb == "sweep":
+            raise OperationRefused("550 no")
+
+    rule = TrashRule(".trash", keep=-1.0)
+    target = Faulty(mirror.target, decide)
+    emptied = await tend(target, mirror.journal, rule, mirror.journal.trash.runs()[0].at + 60)
+    assert emptied.runs == 0
+    assert {reason for _, reason in emptied.failures} == {"550 no"}
+    assert (await undo(mirror)).exit_code == 0
+    assert site(mirror) == OLD

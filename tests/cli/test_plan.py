@@ -114,3 +114,44 @@ def test_later_run_of_an_empty_source_does_not_warn_again(tmp_path: Path, capsys
     profile = write_profile(source, str(tmp_path / "target"))
     assert [run_command(["run", profile]), run_command(["run", profile])] == [0, 0]
     assert capsys.readouterr().err.count("warning:") == 1
+
+
+@pytest.fixture
+def site(source: Path, tmp_path: Path) -> str:
+    """The profile of a source with files of three ranks, one of which the target has in an older version."""
+    profile = write_profile(source, str(tmp_path / "target"), "")
+    (source / "a.css").write_text("css")
+    assert run_command(["run", "-q", profile]) == 0
+    (source / "a.css").write_text("newer")
+    (source / "b.html").write_text("page")
+    (source / "index.html").write_text("first page")
+    (source / "sub" / "b.txt").unlink()
+    return profile
+
+
+def test_plan_shows_the_order_in_which_files_arrive(site: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["plan", site]) == 0
+    changes = ["* a.css", "+ b.html", "+ index.html", "- sub/b.txt"]
+    order = "order: assets: 1 file (5 B), then pages: 1 file (4 B), then entrances: 1 file (10 B)"
+    assert capsys.readouterr().out.splitlines() == [*changes, order, "3 files to copy (19 B), 1 to remove"]
+
+
+def test_json_plan_has_the_forecast_of_a_burst(site: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["plan", site, "--json", "--set", "publish.mode=burst", "--set", "trash.path=../old"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    outline, last = records[-2:]
+    assert (outline["event"], last["event"]) == ("outline", "stopped")
+    assert [(it["name"], it["files"]) for it in outline["ranks"]] == [("assets", 1), ("pages", 1), ("entrances", 1)]
+    assert (outline["aside"], outline["trashed"], outline["round_trip"]) == (1, 2, 0.05)
+    assert outline["seconds"] == pytest.approx(3 * 2 * 0.05 + 4 * 0.0009)
+
+
+def test_saved_plan_leaves_what_stays_for_a_while(
+    site: str, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = ["--set", "publish.remove-after=1h"]
+    saved = str(tmp_path / "saved")
+    assert run_command(["plan", site, "--save", saved, *later]) == 0
+    assert "~ sub/b.txt" in capsys.readouterr().out.splitlines()
+    assert run_command(["apply", site, saved, *later]) == 0
+    assert set(tree(source)) | {"sub/b.txt"} == set(tree(tmp_path / "target"))

@@ -23,11 +23,22 @@ from bench.limits import Conditions, Limit, limit_of_again, limit_of_first, walk
 from bench.link import Unusable
 from bench.measure import Measurement, measure
 from bench.peers import PEERS, Job
-from bench.plots import Bar, Line, bars, draw, lines
-from bench.report import ratio, render, summarise
+from bench.plots import Bar, Line, Span, bars, draw, draw_deploys, lines, spans
+from bench.report import ratio, render, render_deploys, summarise
 from bench.servers import SERVERS, USUAL, Language, Place
-from bench.suites import CLAIMS, MATRIX, SUITES, Claim, Claims
-from bench.trees import WORKLOADS, Workload, change, difference, make_tree, other_times, put_in_place, written_since
+from bench.suites import CLAIMS, DEPLOYS, MATRIX, SUITES, Claim, Claims
+from bench.trees import (
+    WORKLOADS,
+    Workload,
+    change,
+    difference,
+    files_of,
+    make_tree,
+    other_times,
+    put_in_place,
+    written_since,
+)
+from bench.visible import Seen, Site
 from tests.support.root import ROOT
 
 TINY = Workload("a few files", files=12, folders=5, sizes=(0, 3_000), depth=2, last=1_500_000)
@@ -55,6 +66,10 @@ def outcome(*rounds: Round, limits: dict[str, Limit] | None = None, case: Case =
     return Outcome(case, {"cpus": 2}, {"first": Limit(20, "trips")} if limits is None else limits, list(rounds))
 
 
+def deployed(peer: str, first: float, last: float, whole: float = 50.0, ahead: float = 0.0) -> Round:
+    return attrs.evolve(done(peer, whole, 1.0), again=None, seen=Seen(first, last, ahead, broken=0, away=0, looks=99))
+
+
 def render_rounds(rounds: list[Round]) -> str:
     return render([outcome(*rounds)])
 
@@ -64,6 +79,24 @@ class TestTrees:
         sizes = [make_tree(TINY, tmp_path / name) for name in ("one", "other")]
         assert sizes[0] == sizes[1]
         assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "other")
+
+    def test_site_has_pages_what_they_load_and_an_index_in_each_folder(self, tmp_path: Path) -> None:
+        site = WORKLOADS["deploy"].scaled(0.1)
+        total = make_tree(site, tmp_path / "tree")
+        files = files_of(tmp_path / "tree")
+        assert len(files) == site.file_count == 120
+        assert total <= site.most_bytes
+        assert sum(file.name == "index.html" for file in files) == site.folders
+        kinds = [sum(file.suffix == ending for file in files) for ending in (".html", ".css", ".js", ".webp")]
+        assert kinds == [64, 12, 16, 28]
+
+    def test_deploy_changes_a_thousand_files_of_every_kind(self, tmp_path: Path) -> None:
+        assert WORKLOADS["deploy"].changed == 1_000
+        site = WORKLOADS["deploy"].scaled(0.1)
+        make_tree(site, tmp_path / "tree")
+        with change(site, tmp_path / "tree") as changed:
+            assert len(changed) == len(set(changed)) == 100
+            assert {file.suffix for file in changed} == {".html", ".css", ".js", ".webp"}
 
     def test_another_seed_makes_another_tree(self, tmp_path: Path) -> None:
         make_tree(TINY, tmp_path / "one")
@@ -318,7 +351,7 @@ class TestSuites:
     @pytest.mark.parametrize("name", SUITES)
     def test_every_peer_can_use_the_server_of_its_case(self, name: str) -> None:
         cases = SUITES[name].cases
-        assert len(set(cases)) == len(cases) > 10
+        assert len(set(cases)) == len(cases) > (4 if name == "deploy" else 10)
         assert all(can_run(case.server, peer) for case in cases for peer in case.peers)
 
     def test_every_claim_uses_peers_of_its_case(self) -> None:
@@ -337,6 +370,76 @@ class TestSuites:
         full = {case: outcome(done("actorsync", 1.0, 1.0), case=case) for case in MATRIX.cases}
         assert MATRIX.ended_well(full)
         assert not MATRIX.ended_well({})
+
+
+class TestVisible:
+    """A site with a style sheet and a page, and a visitor that looks when a test says so."""
+
+    @pytest.fixture
+    def site(self, tmp_path: Path) -> Site:
+        for tree in ("old", "new", "target"):
+            (tmp_path / tree).mkdir()
+            for name in ("page.html", "style.css"):
+                (tmp_path / tree / name).write_text("new text" if tree == "new" else "old")
+        return Site(tmp_path / "target", tmp_path / "old", tmp_path / "new", ["page.html", "style.css"])
+
+    def publish(self, site: Site, folder: Path, *names: str) -> None:
+        for name in names:
+            shutil.copy(folder / "new" / name, folder / "temporary")
+            os.replace(folder / "temporary", folder / "target" / name)
+            site.look()
+
+    def test_without_a_change_nothing_is_seen(self, site: Site) -> None:
+        with site.watching_from_now():
+            pass
+        assert site.seen() == Seen(None, None, 0.0, 0, 0, site.seen().looks)
+        assert site.seen().window is None
+
+    def test_window_lasts_from_the_first_change_to_the_last(self, site: Site, tmp_path: Path) -> None:
+        site.look()
+        self.publish(site, tmp_path, "style.css")
+        half = site.seen()
+        assert half.first is not None
+        assert (half.last, half.window) == (None, None)
+        self.publish(site, tmp_path, "page.html")
+        site.look()
+        seen = site.seen()
+        assert seen.first == half.first
+        assert seen.last is not None
+        assert seen.window == seen.last - seen.first > 0
+
+    def test_page_before_its_style_sheet_is_counted(self, site: Site, tmp_path: Path) -> None:
+        self.publish(site, tmp_path, "page.html")
+        assert site.seen().ahead > 0
+
+    def test_page_after_its_style_sheet_is_not_counted(self, site: Site, tmp_path: Path) -> None:
+        self.publish(site, tmp_path, "style.css", "page.html")
+        assert site.seen().ahead == 0
+
+    def test_half_and_missing_files_are_counted_once(self, site: Site, tmp_path: Path) -> None:
+        for _ in range(2):
+            (tmp_path / "target/page.html").write_text("new")
+            (tmp_path / "target/style.css").unlink(missing_ok=True)
+            site.look()
+        self.publish(site, tmp_path, "style.css", "page.html")
+        assert (site.seen().broken, site.seen().away) == (1, 1)
+
+    def test_site_that_goes_back_is_not_complete(self, site: Site, tmp_path: Path) -> None:
+        self.publish(site, tmp_path, "style.css", "page.html")
+        shutil.copy(tmp_path / "old/page.html", tmp_path / "target/page.html")
+        site.look()
+        assert site.seen().last is None
+
+    def test_table_compares_the_windows_of_a_round(self) -> None:
+        rounds = [deployed("burst", 40.0, 40.5), deployed("lftp", 1.0, 51.0, ahead=2.0), done("rsync", 1, 1, "exit 1")]
+        text = render_deploys([outcome(*rounds)])
+        cells = [
+            [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| v")
+        ]
+        assert cells[0] == ["vsftpd", "burst", "50.00", "0.50", "-", "0.00", "0", "0", "equal"]
+        assert cells[1][2:] == ["50.00", "50.00", "0.010", "2.00", "0", "0", "equal"]
+        assert cells[2][2:] == ["-", "-", "-", "-", "-", "-", "FAILED"]
+        assert text.endswith("rsync against vsftpd failed: exit 1")
 
 
 class TestPlots:
@@ -366,6 +469,25 @@ class TestPlots:
 
     def test_line_with_one_point_can_be_drawn(self) -> None:
         assert self.drawn(lines("seconds", "connections", [Line("lftp", [(8, 1.0)])])) is not None
+
+    def test_deploy_is_a_pale_bar_with_its_visible_part(self) -> None:
+        root = self.drawn(
+            spans("deploy", [Span("vsftpd", "burst", 50.0, 49.0, 49.01), Span("x", "lftp", 100.0, 0.0, 50.0)])
+        )
+        whole, shown, theirs, seen = (float(bar.attrib["width"]) for bar in self.marks(root, "rect"))
+        assert theirs == pytest.approx(2 * whole, abs=0.2)
+        assert seen == pytest.approx(theirs / 2, abs=0.2)
+        assert shown == 2
+        assert {"vsftpd: burst", "0.01 of 50 s", "50.00 of 100 s"} <= {text.text for text in self.marks(root, "text")}
+
+    def test_deploy_with_the_median_window_is_drawn(self) -> None:
+        assert draw_deploys(DEPLOYS, {}) == {}
+        case = DEPLOYS.cases[0]
+        rounds = [deployed("burst", 40.0, 40.0 + seconds) for seconds in (3.0, 1.0, 2.0)]
+        failed = attrs.evolve(deployed("lftp", 1.0, 2.0), difference="page.html differs")
+        text = draw_deploys(DEPLOYS, {case: outcome(*rounds, failed, case=case)})["deploy.svg"]
+        assert "2.00 of 50 s" in text
+        assert "1.00 of" not in text
 
     def test_only_measured_cases_are_drawn(self) -> None:
         assert draw(CLAIMS, MATRIX, {}) == {}
@@ -423,8 +545,8 @@ def test_docs_list_the_peers_of_each_server() -> None:
     documented: dict[str, set[str]] = {}
     for line in ROOT.joinpath("docs/performance.md").read_text().splitlines():
         if len(cells := line.split("|")) == 5 and (servers := set(re.findall(r"`(\S+)`", cells[1])) & set(SERVERS)):
-            documented |= dict.fromkeys(servers, set(re.findall(r"\w+", cells[3])) & set(PEERS))
-    peers = set(PEERS) - {"previous"}  # which runs wherever actorsync does
+            documented |= dict.fromkeys(servers, set(re.findall(r"[\w-]+", cells[3])) & set(PEERS))
+    peers = set(PEERS) - {"previous", "burst"}  # which run wherever actorsync does
     assert documented == {server: {peer for peer in peers if can_run(server, peer)} for server in SERVERS}
 
 
@@ -494,6 +616,27 @@ class TestCommands:
     def test_profile_contains_no_password(self, job: Job) -> None:
         written = Path(command("actorsync", "vsftpd", job)[-1])
         assert "password = { env = " in written.read_text()
+
+    @pytest.mark.parametrize(("server", "scheme"), [("vsftpd", "ftp"), ("vsftpd-tls", "ftpes"), ("openssh", "sftp")])
+    def test_profile_for_a_burst_is_valid(self, server: str, scheme: str, job: Job) -> None:
+        loaded = load_profile(Path(command("burst", server, job)[-1]))
+        assert loaded.target.display.startswith(f"{scheme}://")
+        assert loaded.publish.mode == "burst"
+
+    def test_deploys_use_temporary_files_where_a_peer_can(self, job: Job) -> None:
+        deploy = attrs.evolve(job, is_deploy=True)
+        for peer, server, word in (
+            ("lftp", "vsftpd", "xfer:use-temp-file yes"),
+            ("rsync", "openssh", "--delay-updates"),
+        ):
+            assert word not in " ".join(command(peer, server, job))
+            assert word in " ".join(command(peer, server, deploy))
+
+    def test_deploy_tools_get_source_and_folder(self, job: Job) -> None:
+        assert {f"{job.source}/", "folder/"} <= set(command("ftp-deploy", "vsftpd", job))
+        config = Path(command("ftp-deployment", "vsftpd", job)[2]).read_text()
+        assert f'local = "{job.source}"' in config
+        assert ":2121/folder" in config
 
     @pytest.mark.parametrize("peer", ["actorsync", "lftp"])
     def test_command_for_ftps_contains_the_authority(self, peer: str, job: Job) -> None:

@@ -12,8 +12,10 @@ import trio
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.output.json_records import records_of
 from actorsync.cli.output.lines import JsonLines
+from actorsync.cli.output.plan_lines import outline_record
 from actorsync.model.messages import RESULTS
 from actorsync.model.operation import Fault
+from actorsync.planning.publishing.forecast import Outline
 from tests.support.every_event import EVERY_EVENT
 from tests.support.root import ROOT
 
@@ -36,6 +38,7 @@ async def written_records() -> dict[str, set[str]]:
         nursery.start_soon(output.run, trio.Event())
         output.close()
     records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    records.append(outline_record(Outline()))
     for event in EVERY_EVENT:
         records += records_of(event)
     found: dict[str, set[str]] = {}

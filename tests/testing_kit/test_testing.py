@@ -72,7 +72,7 @@ def test_fixtures_are_absent_unless_enabled(project: Path) -> None:
 
 def test_page_lists_every_fault_and_place() -> None:
     table = PAGE.partition("## With faults")[2].partition("In front of a server")[0]
-    shown = set(re.findall(r"`([a-z]+)(?:[@:][^`]*)?`", table))
+    shown = set(re.findall(r"`([a-z-]+)(?:[@:][^`]*)?`", table))
     assert set(NAMES) | (set(PLACES) - {"1.5s"}) <= shown
 
 

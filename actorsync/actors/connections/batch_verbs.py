@@ -24,6 +24,7 @@ from actorsync.model.operation import (
     Done,
     Failed,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Operation,
@@ -97,6 +98,10 @@ class BatchVerbs:
                     await self.context.trash.ready(target, self.facts)
                 self.level.show("publishing")
                 return await release_verbs.carry_out(target, batch)
+            case Maintain():
+                self.level.show("publishing")
+                parts = [operation for operation in batch if isinstance(operation, Maintain)]
+                return [await release_verbs.maintain(target, part, self.context, self.facts) for part in parts]
             case _:
                 self.level.show("surveying")
                 return [await self._survey(target, operation) for operation in batch]

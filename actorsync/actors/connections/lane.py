@@ -19,7 +19,7 @@ from actorsync.actors.connections.uploads import Uploads
 from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import ReadSession, Session
 from actorsync.errors import ConnectionLost
-from actorsync.model.operation import Batch, Compare, Publish, PutBack, Returned, Sending, Tidying
+from actorsync.model.operation import Batch, Compare, Maintain, Publish, PutBack, Returned, Sending, Tidying
 
 __all__ = ["LOSSES", "Lane"]
 
@@ -137,7 +137,7 @@ class Lane:
     async def _work(self, source: ReadSession, target: Session) -> None:
         """Carry out the batch in hand. Afterwards each operation has its outcome, or waits for its rename."""
         batch, first = self._inbox.batch, self._inbox.batch[0]
-        if self.context.shutdown.draining.is_set() and not isinstance(first, Publish | PutBack | Tidying):
+        if self.context.shutdown.draining.is_set() and not isinstance(first, Maintain | Publish | PutBack | Tidying):
             await self._uploads.commit(target)
             await self.give_back("the run is stopping")
         elif isinstance(first, Sending):

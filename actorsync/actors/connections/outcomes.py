@@ -19,6 +19,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Look,
+    Maintain,
     Move,
     Operation,
     Outcome,
@@ -91,7 +92,7 @@ def not_sent(copy: Sending, reason: str) -> Failed:
 
 def given_up(operation: Operation, reason: str) -> Outcome:
     """Return the outcome of an operation that is not tried again. A skipped move is replaced by other operations."""
-    if isinstance(operation, Publish | PutBack):
+    if isinstance(operation, Maintain | Publish | PutBack):
         return Returned(operation, reason, tried=True)  # the publisher decides what follows
     is_skipped = isinstance(operation, Compare | Move | Respell | Audit | Look)
     return Skipped(operation, reason) if is_skipped else Failed(operation, reason)

@@ -97,6 +97,7 @@ class Parts:
         is_kept = isinstance(target, Resuming) and can_go_on(entry, self.context.keeping.rule)
         if is_kept and upload.size is not None and not is_racy(entry, self.context.wall_clock_ns()):
             self._current = Kept(upload.temporary, entry, upload.start, self._now())
+            upload.keeps_part = True
             upload.content = _NotingContent(upload.content, lambda: self._note_progress(upload))
             await self.facts.send(self._noted(upload))
 

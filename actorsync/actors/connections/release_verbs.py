@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actorsync.endpoints.contract import Session, Staged
+import attrs
+import trio
+
+from actorsync.actors.connections.context import ConnectionContext
+from actorsync.actors.connections.facts import FactChannel, make_durable
+from actorsync.endpoints.contract import Content, Session, Staged, Upload
 from actorsync.endpoints.releases import Publication, publish, put_back
 from actorsync.errors import OperationRefused
+from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+from actorsync.model.event import Intended
 from actorsync.model.kept import Kept
-from actorsync.model.operation import Batch, Done, Outcome, Publish, PutBack, Returned
+from actorsync.model.operation import Batch, Done, Maintain, Outcome, Publish, PutBack, Returned
 from actorsync.model.trash import Trashed
 from actorsync.planning.publishing.trash import is_place
+from actorsync.planning.temporary_names import temporary_name
 
-__all__ = ["carry_out"]
+__all__ = ["carry_out", "maintain"]
 
 
 async def carry_out(target: Session, batch: Batch) -> list[Outcome]:
@@ -25,6 +33,47 @@ async def carry_out(target: Session, batch: Batch) -> list[Outcome]:
     if parts:
         return await _publish(target, parts)
     return await _put_back(target, [it for it in batch if isinstance(it, PutBack)])
+
+
+async def maintain(target: Session, part: Maintain, context: ConnectionContext, facts: FactChannel) -> Outcome:
+    """Put the file that is there during a release, or remove it. The journal has its names before the target."""
+    if not part.begins:
+        (gone,) = await target.sweep([part.path])
+        return Returned(part, str(gone), tried=True) if isinstance(gone, OperationRefused) else Done(part)
+    name = temporary_name(name_of(part.path), context.token())
+    temporary = join(parent_of(part.path), name)
+    await make_durable(facts, Intended((temporary, part.path)))
+    nothing = _Nothing(Entry(part.path, Kind.FILE, 0, context.wall_clock_ns()))
+    staged, _ = await target.stage(Upload(part.path, temporary, nothing))
+    (result,) = (staged,) if isinstance(staged, OperationRefused) else await target.commit([staged])
+    if isinstance(result, OperationRefused):
+        return Returned(part, str(result), tried=True)
+    return Done(part, result, temporary=temporary)
+
+
+@attrs.frozen
+class _Nothing(Content):
+    """The content of an empty file that is in no source."""
+
+    _entry: Entry
+
+    @property
+    def entry(self) -> Entry:
+        """The entry that the file is to have."""
+        return self._entry
+
+    def fileno(self) -> None:
+        """Return None: there is no descriptor."""
+
+    async def read(self, max_bytes: int) -> bytes:  # noqa: ARG002 - there is nothing to read
+        """Return the end of the content."""
+        await trio.lowlevel.checkpoint()
+        return b""
+
+    async def is_unchanged(self) -> bool:
+        """Return True."""
+        await trio.lowlevel.checkpoint()
+        return True
 
 
 async def _publish(target: Session, parts: Sequence[Publish]) -> list[Outcome]:

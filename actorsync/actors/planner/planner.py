@@ -1,4 +1,7 @@
-"""The planner: compares the source with the journal, and gives out what must be done, in the right order."""
+"""The planner: compares the source with the journal, and gives out what must be done, in the right order.
+
+It is one file because a run is told as one story.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.releases import Releases
-from actorsync.actors.planner.removals import Removals
+from actorsync.actors.planner.removals import Delays, Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
@@ -35,14 +38,10 @@ from actorsync.planning.parking import Parking
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["DELETE_TRAIT", "MODES_TRAIT", "Planner"]
+__all__ = ["MODES_TRAIT", "Planner"]
 
 #: The name under which the journal keeps the rule for modes of the last complete run.
 MODES_TRAIT: Final = "sync.modes"
-
-
-#: The name under which the journal keeps that the whole target is known as an exact mirror has to know it.
-DELETE_TRAIT: Final = "sync.delete"
 
 
 @attrs.define(eq=False)
@@ -131,18 +130,14 @@ class Planner:
         known = self.journal.traits(Side.TARGET).get(MODES_TRAIT, str(self.default_modes))
         return known != str(self.rules.modes)
 
-    @property
-    def knows_everything(self) -> bool:
-        """Whether foreign entries are known as an exact mirror has to know them: with links, from a whole survey."""
-        return self.journal.traits(Side.TARGET).get(DELETE_TRAIT, "") != ""
-
     def _assemble(
         self, announcer: Announcer, publisher: trio.MemorySendChannel[Release], began: float, began_ns: int
     ) -> _Story:
         """Build the parts of the planner, each with what it needs and no more."""
         journal, rules, source, schedule = self.journal, self.rules, self.source, self.schedule
         progress, parking = Progress(schedule), Parking(is_patient=rules.is_patient)
-        survey = Survey(schedule, progress, announcer, self.statistics, self.draining)
+        is_exact = rules.protects is not None
+        survey = Survey(journal, schedule, progress, announcer, self.statistics, self.draining, is_exact)
         is_new_rule = self._is_new_rule()
         comparison = Comparison(
             journal=journal,
@@ -155,17 +150,7 @@ class Planner:
             is_complete=is_new_rule,
         )
         checks = ContentChecks(schedule, progress, self.draining, self.statistics)
-        removals = Removals(
-            journal=journal,
-            rules=rules,
-            schedule=schedule,
-            progress=progress,
-            announcer=announcer,
-            parking=parking,
-            blocking=self.blocking,
-            wall_clock_ns=self.wall_clock_ns,
-            is_gone=source.is_gone,
-        )
+        removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
         renames = Renames(
             journal=journal,
             schedule=schedule,
@@ -178,13 +163,13 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
-            # What stays for a while keeps its old name, too.
-            is_enabled=rules.delete
-            and source.is_gone is None
-            and not (rules.by_size_time or rules.publish.remove_after)
-            and rules.publish.has_moves,
+            is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.renames,
         )
-        releases = Releases(rules.publish, journal, schedule, announcer, self.blocking, publisher)
+        seconds = rules.publish.remove_after
+        delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
+        releases = Releases(
+            rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
+        )
         if self.trash is not None:
             opened, place = self.trash
             releases.opened, releases.aside = opened, lambda _: place()
@@ -219,12 +204,12 @@ class Planner:
             blocking=self.blocking,
             wall_clock_ns=self.wall_clock_ns,
             survey=survey,
-            is_exact=rules.protects is not None,
+            is_exact=is_exact,
             counts_drift=rules.counts_drift,
         )
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
         announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle, self.keeping.settle]
-        parts = (parking, survey, audits, renames, removals, releases, dispatch, intake, leftovers)
+        parts = (parking, survey, audits, renames, removals, delays, releases, dispatch, intake, leftovers)
         return _Story(self, progress, announcer, *parts)
 
 
@@ -246,6 +231,7 @@ class _Story:
     audits: Audits
     renames: Renames
     removals: Removals
+    delays: Delays
     releases: Releases
     dispatch: Dispatch
     intake: Intake
@@ -268,15 +254,15 @@ class _Story:
         await self.leftovers.look_again()
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
-        is_survey = await self._begin_survey()
+        is_survey = await self.survey.begin_where_unknown()
         # A survey does not compare what is there with what a run that was killed had put there.
         has_records = not self.planner.journal.is_fresh
         if has_records or await self.planner.blocking(self.planner.journal.owned_count) > 0:
             await self.audits.begin()
         await self.removals.begin()
         complete = await self.intake.run(listings)
-        if is_survey:
-            await self._end_survey()
+        if is_survey and await self.survey.finish():
+            await self.audits.note_survey()
         await self.intake.checks.finish(self.intake.act_on)
         if complete is not None:
             await self.intake.act_on_deferred()
@@ -285,7 +271,7 @@ class _Story:
         if complete is not None:
             await self.dispatch.finish()
             if not self.planner.draining.is_set():
-                await self.removals.delay(complete.scope)
+                await self.delays.delay(complete.scope, self.removals.kept_back, self.intake.unseen)
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
@@ -297,7 +283,7 @@ class _Story:
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
         elif complete is not None and self.planner.rules.publish.is_burst:
-            await self._publish(complete)
+            await self.releases.publish_all(complete, self.intake.seen, self.intake.unseen, self.survey.unlisted)
         elif complete is not None:
             await self.removals.remove(complete, self.intake.seen, self.survey.unlisted)
         if self.releases.is_stuck:
@@ -310,30 +296,6 @@ class _Story:
         await self.survey.list_again(self.removals.outdated)  # after the sweep, so that no temporary is listed
         is_left = schedule.left.is_by_drain or self.audits.is_cut_short
         return None if is_left or self.renames.holds_some else complete
-
-    async def _publish(self, complete: ScanComplete) -> None:
-        """Publish everything that is staged; then remove what is to be removed, and publish what waited for that.
-
-        Nothing of it begins unless all of it was sent, and no guard refuses the removals.
-        """
-        unseen, removals, releases = self.intake.unseen, self.removals, self.releases
-        if (why := releases.why_not(unseen)) is None:
-            unlisted, coming = self.survey.unlisted, releases.coming
-            if not await removals.decide(complete, self.intake.seen, unlisted, coming):
-                why = "a guard refused the removals"
-        if why is not None:
-            await releases.hold_back(why)
-        elif await releases.publish():
-            await removals.release()
-            if self.planner.draining.is_set():
-                return
-            if (why := releases.why_not(unseen)) is not None:
-                await releases.hold_back(why)
-            else:
-                await releases.publish()
-        await releases.leave()
-        await self.announcer.settle(self.progress.schedule.drop_removals("nothing was published"))
-        await self.progress.until_idle()
 
     async def _audit(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Audit the target, and change nothing on it. The scan lists nothing.
@@ -356,26 +318,6 @@ class _Story:
         journal = self.planner.journal
         self.planner.foreign, self.planner.held = journal.foreign_count(), journal.trash.held_count()
         return journal.pending()
-
-    async def _begin_survey(self) -> bool:
-        """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
-
-        What others put there under another rule than "everything" is not known. So the rule of the last run counts.
-        """
-        knows, is_exact = self.planner.knows_everything, self.planner.rules.protects is not None
-        if knows and not is_exact:
-            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, ""))
-        is_survey = self.planner.journal.is_fresh or (is_exact and not knows)
-        if is_survey:
-            await self.survey.begin()
-        return is_survey
-
-    async def _end_survey(self) -> None:
-        is_complete = await self.survey.finish()
-        if is_complete:
-            await self.audits.note_survey()
-        if is_complete and self.planner.rules.protects is not None:
-            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
 
     async def _recall(self) -> None:
         """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""

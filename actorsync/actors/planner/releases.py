@@ -10,10 +10,12 @@ import trio
 from actorsync.actors.messages import Blocking, Release, ReleaseResult
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
+from actorsync.actors.planner.removals import Removals
+from actorsync.model.entry import ScanComplete
 from actorsync.model.event import NotPublished, TrashOpened, Warned
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Prepare, Publish, Sending, SetMode, Skipped
-from actorsync.model.text import counted
+from actorsync.model.text import counted, display
 from actorsync.planning.publishing.rules import PublishRule
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.temporary_names import aside_name
@@ -38,6 +40,8 @@ class Releases:
     schedule: Schedule
     announcer: Announcer
     blocking: Blocking
+    removals: Removals
+    draining: trio.Event
     publisher: trio.MemorySendChannel[Release]
     aside: Callable[[Kept], str] = aside_of
     opened: TrashOpened | None = None
@@ -54,7 +58,7 @@ class Releases:
         return {kept.temporary for _, kept in self._staged.values()}
 
     @property
-    def coming(self) -> int:
+    def _coming(self) -> int:
         """How many files a release would add to the target."""
         return sum(not prepare.replaces for prepare, _ in self._staged.values())
 
@@ -77,7 +81,32 @@ class Releases:
             case Skipped(operation) if isinstance(operation, Sending):
                 self._vanished += 1
 
-    def why_not(self, unseen: Collection[str]) -> str | None:
+    async def publish_all(
+        self, complete: ScanComplete, seen: int, unseen: Collection[str], unlisted: Collection[str]
+    ) -> None:
+        """Publish everything that is staged; then remove what is to be removed, and publish what waited for that.
+
+        Nothing of it begins unless all of it was sent, and no guard refuses the removals. See `Removals.decide`;
+        ``unseen`` are the directories of the source that could not be listed.
+        """
+        if (why := self._why_not(unseen)) is None and not await self.removals.decide(
+            complete, seen, unlisted, self._coming
+        ):
+            why = "a guard refused the removals"
+        if why is not None:
+            await self._hold_back(why)
+        elif await self._publish():
+            await self.removals.release()
+            if self.draining.is_set():
+                return
+            if (why := self._why_not(unseen)) is not None:
+                await self._hold_back(why)
+            else:
+                await self._publish()
+        await self._leave()
+        await self.announcer.settle(self.schedule.drop_removals("nothing was published"))
+
+    def _why_not(self, unseen: Collection[str]) -> str | None:
         """Return why nothing is published in this run; None if nothing speaks against it.
 
         ``unseen`` are the directories of the source that could not be listed.
@@ -104,7 +133,7 @@ class Releases:
             self.schedule.left.planned -= len(found) - len(done)  # they are planned again
         return result is not ReleaseResult.UNFINISHED
 
-    async def publish(self) -> bool:
+    async def _publish(self) -> bool:
         """Publish what is staged, and then let go what has waited for it. Return False if it is not published."""
         if self._staged:
             if self.opened is not None:
@@ -118,19 +147,20 @@ class Releases:
             await self.announcer.settle(self.schedule.add(mode))
         return True
 
-    async def hold_back(self, reason: str) -> None:
+    async def _hold_back(self, reason: str) -> None:
         """Publish nothing: the next run does. What is staged is kept on the target."""
         self.schedule.left.is_some = True
         if self._staged or self._modes:
             await self.announcer.send(NotPublished(f"nothing was published: {reason}", len(self._staged)))
-        await self.leave()
+        await self._leave()
 
-    async def leave(self) -> None:
+    async def _leave(self) -> None:
         """Leave to the next run what waits for a release."""
         modes, self._modes = self._modes, []
         await self.announcer.settle([self.schedule.leave_out(mode) for mode in modes])
 
     async def _hand_over(self, release: Release) -> ReleaseResult:
+        release.maintenance = await self._maintenance({item.path for item in release.items})
         await self.publisher.send(release)
         await release.ended.wait()
         self.is_stuck = release.result is ReleaseResult.UNFINISHED
@@ -138,6 +168,15 @@ class Releases:
             for item in release.items:
                 self.announcer.note(Done(item))
         return release.result
+
+    async def _maintenance(self, published: Collection[str]) -> str | None:
+        """Return the path of the file that is there during a release; None where something else has that name."""
+        path = self.rule.maintenance
+        if path is None or (path not in published and await self.blocking(self.journal.record, path) is None):
+            return path
+        text = f"publish.maintenance: the site has {display(path)} itself, and it is left as it is; use another name"
+        await self.announcer.send(Warned(text))
+        return None
 
     def _items(self) -> list[Publish]:
         return [self._item(prepare, kept) for prepare, kept in self._staged.values()]

@@ -20,7 +20,7 @@ from actorsync.planning.reconcile import removals_below
 from actorsync.planning.removal_guard import Gone, RemovalRequest, may_go_early, objection, to_postpone, why_postponed
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["Removals"]
+__all__ = ["Delays", "Removals"]
 
 
 @attrs.define(eq=False)
@@ -37,13 +37,11 @@ class Removals:
     announcer: Announcer
     parking: Parking
     blocking: Blocking
-    wall_clock_ns: Callable[[], int]
     is_gone: Callable[[Entry], Awaitable[bool]] | None = None
     _gone: dict[str, Gone] = attrs.Factory(dict)  # what is known of each path that is to be removed
     _missing: dict[str, Entry] = attrs.Factory(dict)  # what the source had, and did not show in this scan
     _parked: dict[str, str] = attrs.Factory(dict)  # removals that are not tried, and why
     _kept: set[str] = attrs.Factory(set)  # removals that a stage of the caller left out or failed
-    _unseen: set[str] = attrs.Factory(set)  # directories of the source that could not be listed
     _unsent: dict[str, Entry] = attrs.Factory(dict)  # what the source has, and the target has not got
     _ours_before: int = 0  # entries that the target had from the source when the run began
     _foreign_used: int = 0  # foreign entries that the source has as well
@@ -83,7 +81,6 @@ class Removals:
     def note_unlisted(self, directory: str) -> None:
         """Take note of a directory of the source that could not be listed: it may hold what is missing elsewhere."""
         self._unsent[directory] = Entry(directory, Kind.DIRECTORY)
-        self._unseen.add(directory)
 
     def settle(self, outcome: Outcome) -> None:
         """Take note of what could not be sent, which may be the new name of what is missing; and of failed removals."""
@@ -105,6 +102,11 @@ class Removals:
             self._kept.add(operation.target.path)
             self.schedule.forget_removals({operation.target.path})
 
+    @property
+    def kept_back(self) -> Collection[str]:
+        """The removals that a stage of the caller left out or failed."""
+        return self._kept
+
     def movable(self) -> Mapping[str, Gone]:
         """Return what is missing from the source and is to be removed: a new file may be one of these, renamed."""
         known = {removal.path for removal in self.schedule.removals}  # a stage may have kept some back
@@ -113,25 +115,6 @@ class Removals:
             for path, gone in self._gone.items()
             if gone.top in self._missing and not gone.is_foreign and path not in self._parked and path in known
         }
-
-    async def delay(self, scope: Scope) -> None:
-        """Leave to later runs what is not gone for long enough, but for what is in the way of something new."""
-        gone = {it.path for it in self.schedule.removals if scope.contains(it.path)}
-        since = await self.blocking(self.journal.audits.leaving)
-        if not (since or (gone and self.rules.publish.remove_after)):
-            return
-        now = self.wall_clock_ns() / 1e9
-        stays = lingering(gone, self.schedule.making_way, since, now, self.rules.publish.remove_after)
-        self.schedule.forget_removals(stays.paths)
-        known = gone | self._kept
-        returned = [it for it in since if it not in known and scope.contains(it) and not self._may_be_gone(it)]
-        if stays.paths or returned:
-            paths, found = tuple(sorted(stays.paths)), tuple(sorted(stays.found))
-            await self.announcer.send(RemovalsDelayed(paths, stays.first, stays.last, now, found, tuple(returned)))
-
-    def _may_be_gone(self, path: str) -> bool:
-        """Return whether a path is in a directory of the source that could not be listed."""
-        return not self._unseen.isdisjoint(ancestors(path))
 
     async def remove(self, complete: ScanComplete, seen: int, unlisted: Collection[str]) -> None:
         """Ask the guards once about everything that would be removed; then release it, and wait until it is done.
@@ -250,3 +233,41 @@ class Removals:
             near = self._unsent.keys() | self._parked.keys() | self._kept | set(self._unlisted)
             reason = why_postponed(self._postponed, near)
             await self.announcer.send(RemovalsWithheld(self._postponed, reason))
+
+
+@attrs.frozen(eq=False)
+class Delays:
+    """Leave removals to later runs until their time has come. ``seconds`` count from the first run that planned it."""
+
+    journal: Memory
+    schedule: Schedule
+    announcer: Announcer
+    blocking: Blocking
+    wall_clock_ns: Callable[[], int]
+    seconds: float
+
+    async def delay(self, scope: Scope, kept: Collection[str], unlisted: Collection[str]) -> None:
+        """Delay removals, but not those that make way for something new. Call it when all are planned.
+
+        ``kept`` are removals that a stage of the caller has kept back, ``unlisted`` directories of the source that
+        could not be listed: what is below them may be gone or not.
+        """
+        gone = {it.path for it in self.schedule.removals if scope.contains(it.path)}
+        since = await self.blocking(self.journal.audits.leaving)
+        if not (since or (gone and self.seconds)):
+            return
+        now = self.wall_clock_ns() / 1e9
+        stays = lingering(gone, self.schedule.making_way, since, now, self.seconds)
+        self.schedule.forget_removals(stays.paths)
+        returned = [
+            path
+            for path in since
+            if path not in gone and path not in kept and scope.contains(path) and not _is_below(path, unlisted)
+        ]
+        if stays.paths or returned:
+            paths, found = tuple(sorted(stays.paths)), tuple(sorted(stays.found))
+            await self.announcer.send(RemovalsDelayed(paths, stays.first, stays.last, now, found, tuple(returned)))
+
+
+def _is_below(path: str, directories: Collection[str]) -> bool:
+    return any(above in directories for above in ancestors(path))

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 import trio
 
 from actorsync.actors.planner.announcer import Announcer
+from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.statistics import Statistics
 from actorsync.errors import FatalError
 from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors
-from actorsync.model.event import SurveyComplete
-from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Returned
+from actorsync.model.event import Learned, SurveyComplete
+from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Returned, Side
 from actorsync.model.operation import Survey as SurveyDirectory
 from actorsync.model.row import encode
 from actorsync.planning.schedule import Schedule
 
-__all__ = ["Survey"]
+__all__ = ["DELETE_TRAIT", "Survey"]
+
+#: The name under which the journal keeps that the whole target is known as an exact mirror has to know it.
+DELETE_TRAIT: Final = "sync.delete"
 
 
 @attrs.define(eq=False)
@@ -28,11 +33,14 @@ class Survey:
     A directory of the source is planned after the same directory of the target was listed; nothing else has to wait.
     """
 
+    journal: Memory
     schedule: Schedule
     progress: Progress
     announcer: Announcer
     statistics: Statistics
     draining: trio.Event
+    is_exact: bool
+    """Whether the target is to be known as an exact mirror has to know it: with what others put there, and links."""
     unlisted: set[str] = attrs.Factory(set)
     """Directories of the target that could not be listed."""
     root: Root | None = None
@@ -40,6 +48,19 @@ class Survey:
     _pending: set[str] = attrs.Factory(set)  # directories of the target whose listing is asked for and has not come
     _root_error: str | None = None
     _shallow: set[str] = attrs.Factory(set)  # directories that are listed again without those in them
+
+    async def begin_where_unknown(self) -> bool:
+        """Begin a survey if the target is not known well enough for the rule for removals. Return whether it began.
+
+        What others put there under another rule than "everything" is not known. So the rule of the last run counts.
+        """
+        knows = self.journal.traits(Side.TARGET).get(DELETE_TRAIT, "") != ""
+        if knows and not self.is_exact:
+            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, ""))
+        is_survey = self.journal.is_fresh or (self.is_exact and not knows)
+        if is_survey:
+            await self.begin()
+        return is_survey
 
     async def begin(self) -> None:
         """Make the root of the target and begin to list it. Raises `FatalError` when the root cannot be made."""
@@ -68,6 +89,8 @@ class Survey:
         if self.unlisted or self.draining.is_set():
             return False
         await self.announcer.send(SurveyComplete())
+        if self.is_exact:
+            await self.announcer.send(Learned(Side.TARGET, DELETE_TRAIT, "everything"))
         return True
 
     async def list_again(self, directories: Mapping[str, bool]) -> None:

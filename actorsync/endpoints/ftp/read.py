@@ -231,9 +231,9 @@ class Download(Content):
         while rest <= _MAX_DISCARDED and count <= _MAX_DISCARDED:
             piece = await self._receive(_PIECE)
             count += len(piece)
+            # More than the rest may be all of the file: REST was ignored in silence.
+            self._connection.known.ignores_restart |= self.start > 0 and count > rest
             if not piece:
-                # More than the rest may be all of the file: REST was ignored in silence.
-                self._connection.known.ignores_restart |= self.start > 0 and count > rest
                 reply = await self._final_reply(is_whole=count >= rest)
                 return count == rest and (reply is None or reply.is_positive)
         return False

@@ -1,8 +1,7 @@
 """Continuing an upload over FTP: REST and STOR on a server that passed a probe, never APPE.
 
-What the server has is read back in blocks before (`Resumer.continue_from`) and after (`Resumer.refusal`). Afterwards,
-because the transfer of the connection that broke may still have ended meanwhile, and a server may cut a file off at the
-place where its transfer ended. What was written behind that place then has a hole in front of it, and the right size.
+What the server has is read back in blocks before (`Resumer.continue_from`) and after (`Resumer.refusal`); see
+`actorsync.endpoints.shared.seam`.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ import trio
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.looks.restart import PartReader, RestartProbe
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
-from actorsync.endpoints.resuming import BLOCK, read_at, restart_at
-from actorsync.endpoints.shared.seam import find_start, seam_of
-from actorsync.errors import OperationRefused
+from actorsync.endpoints.resuming import BLOCK, restart_at
+from actorsync.endpoints.shared.seam import DAMAGED, find_start, is_damaged, refused_to_continue, seam_of
+from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.protocols.ftp import dialogues
+from actorsync.protocols.upload_diagnosis import Attempt
 
 __all__ = ["Resumer"]
 
@@ -80,27 +80,32 @@ class Resumer:
 
     async def refusal(self, upload: Upload) -> OperationRefused | None:
         """Read back where a continued upload has begun and where the earlier one had ended. Returns what is wrong."""
-        size, kept = upload.due, self._settled.pop(upload.temporary, upload.start)
-        last = max(0, size - BLOCK)
-        for offset in {upload.start - BLOCK, min(kept, last)}:
-            expected = await read_at(upload.content, offset, BLOCK)
-            if expected is None or not (found := await self._parts.read(upload.temporary, offset, BLOCK, size)):
-                continue
-            if found != expected:
-                self._probe.deny()
-                return OperationRefused(
-                    "the server has other bytes of it than were sent, after the upload was continued; "
-                    "it is sent from its beginning",
-                    retry=True,
-                )
-        return None
+
+        async def read_back(offset: int, length: int) -> bytes:
+            return await self._parts.read(upload.temporary, offset, length, upload.due)
+
+        if not await is_damaged(upload, self._settled.pop(upload.temporary, upload.start), read_back):
+            return None
+        self._probe.deny()
+        return OperationRefused(DAMAGED, retry=True)
 
     async def begin(self, upload: Upload) -> OperationRefused | None:
         """Set the place at which the STOR that follows begins. Returns a refusal if the server does not take it."""
         if await self._parts.restart(upload.start):
             return None
         self.deny()
-        return OperationRefused("the server no longer continues uploads; it is sent from its beginning", retry=True)
+        return refused_to_continue("REST was refused")
+
+    async def keep_part(self, upload: Upload, attempt: Attempt) -> None:
+        """Raise `ConnectionLost` if the network has cut a transfer short and what arrived of it can be continued.
+
+        A full disk or a limit of the server stops a file at the same byte twice. The second time, it is a refusal.
+        """
+        connection = self._connection
+        (stored,) = await connection.control.play(dialogues.sizes([connection.at(upload.temporary)]))
+        is_part = restart_at(stored or 0) > 0 and attempt.hint != "no room"
+        if is_part and not connection.known.probes.stops_again(upload.path, stored):
+            raise ConnectionLost(f"the transfer was cut short after {stored} of {attempt.size} bytes: {attempt.said}")
 
     def deny(self) -> None:
         """Remember that the server does not continue uploads."""

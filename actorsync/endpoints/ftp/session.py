@@ -30,7 +30,7 @@ from actorsync.model.text import display
 from actorsync.planning.name_folding import NewSpelling
 from actorsync.protocols.ftp.dialogues import exchange, whereabouts
 from actorsync.protocols.ftp.flights import Flight, Flights
-from actorsync.protocols.ftp.replies import TimeSetter
+from actorsync.protocols.ftp.replies import TimeSetter, available_of
 from actorsync.protocols.ftp.wire import command_line
 
 __all__ = ["FtpSession"]
@@ -116,6 +116,15 @@ class FtpSession:
     async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
         """Publish staged files, up to 64 in a flight."""
         return await self._publisher.publish(items)
+
+    async def free_space(self) -> int | None:
+        """Ask with AVBL, where FEAT names it (draft-peterson-streamlined-ftp-command-extensions)."""
+        if "AVBL" not in self.connection.known.features.names:
+            return None
+        await self.connection.resync()
+        asked = command_line("AVBL", self.connection.at(""))
+        (reply,) = await self.connection.control.play(exchange([(asked,)]))
+        return available_of(reply)
 
     async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
         """Take publications back, up to 64 in a flight."""

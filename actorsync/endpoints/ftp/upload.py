@@ -28,6 +28,7 @@ from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.resume import Resumer
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
+from actorsync.endpoints.shared.seam import refused_to_continue
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
@@ -208,6 +209,10 @@ class Uploader:
                 return judge(attempt_of(size, reply, is_begun=is_begun, stored=stored), None)
         if upload.start and not is_begun:
             self._resumer.deny()
+            await self._connection.remove_temporaries([upload.temporary])
+            return refused_to_continue(str(reply))
+        if upload.keeps_part and is_begun:
+            await self._resumer.keep_part(upload, attempt_of(size, reply, is_begun=True, stored=stored))
         return await self._prober.explain(upload, reply, is_begun=is_begun, stored=stored)
 
     async def _begin(

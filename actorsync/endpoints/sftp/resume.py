@@ -5,6 +5,8 @@ Late writes of the connection that broke do no harm: they are the same bytes at 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import attrs
@@ -12,7 +14,8 @@ import attrs
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.resuming import BLOCK, restart_at
 from actorsync.endpoints.sftp.wire.connection import SftpConnection
-from actorsync.endpoints.shared.seam import find_start
+from actorsync.endpoints.shared.seam import DAMAGED, ReadBack, find_start, is_damaged
+from actorsync.errors import OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.replies import Attributes, Data, Handle
@@ -25,9 +28,11 @@ _BLOCKS: Final = 16
 
 @attrs.frozen
 class Resumer:
-    """Finds out how much of a temporary can be kept."""
+    """Finds out how much of a temporary can be kept, and checks the file that came of it."""
 
     _connection: SftpConnection
+    #: How many bytes the server had of each temporary that is continued.
+    _kept: dict[str, int] = attrs.Factory(dict)
 
     async def may_continue(self, temporary: str) -> int:
         """Return where content is to be opened. The contract is `Resuming.may_continue`."""
@@ -50,14 +55,31 @@ class Resumer:
         await connection.requests.exchange([sftp.close(opened.handle)])
         if not isinstance(looked, Attributes) or looked.size != kept:
             return 0
-        opened = await connection.open_file(sftp.open_existing(place))
-        if not isinstance(opened, Handle):
-            return 0
-        handle = opened.handle
+        async with self._opened(upload.temporary) as read_back:
+            if start := await find_start(upload, kept, read_back, _BLOCKS):
+                self._kept[upload.temporary] = kept
+            return start
+
+    async def refusal(self, upload: Upload) -> OperationRefused | None:
+        """Read back where a continued upload has begun and where the earlier one had ended. Returns what is wrong."""
+        kept = self._kept.pop(upload.temporary, upload.start)
+        async with self._opened(upload.temporary) as read_back:
+            is_wrong = await is_damaged(upload, kept, read_back)
+        return OperationRefused(DAMAGED, retry=True) if is_wrong else None
+
+    @asynccontextmanager
+    async def _opened(self, temporary: str) -> AsyncIterator[ReadBack]:
+        """Open a temporary for reading. Nothing can be read back where the server does not open it."""
+        opened = await self._connection.open_file(sftp.open_existing(self._connection.absolute(temporary)))
+
+        async def read_back(offset: int, length: int) -> bytes:
+            return await self._read(opened.handle, offset, length) if isinstance(opened, Handle) else b""
+
         try:
-            return await find_start(upload, kept, lambda offset, length: self._read(handle, offset, length), _BLOCKS)
+            yield read_back
         finally:
-            connection.requests.close_unchecked(handle)
+            if isinstance(opened, Handle):
+                self._connection.requests.close_unchecked(opened.handle)
 
     async def _size(self, temporary: str) -> int:
         """Return how many bytes the server has of a temporary; 0 if there is no such file."""

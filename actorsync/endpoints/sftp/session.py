@@ -44,10 +44,10 @@ class SftpSession:
         self._directories = Directories(connection, prober, self._spellings)
         self._reader = Reader(connection)
         self._renamer = Renamer(connection, prober, self._spellings)
-        self._uploader = Uploader(connection, prober, self._renamer)
-        self._mover = Mover(connection, self._spellings)
         self._publisher = Publisher(connection, self._spellings)
         self._resumer = Resumer(connection)
+        self._uploader = Uploader(connection, prober, self._renamer, self._resumer)
+        self._mover = Mover(connection, self._spellings)
         self._remover = Remover(connection, self._spellings)
         self._mode_setter = ModeSetter(connection)
 

@@ -21,8 +21,10 @@ from actorsync.endpoints.sftp.looks.names import Names
 from actorsync.endpoints.sftp.looks.probe import Prober
 from actorsync.endpoints.sftp.looks.read_back import ReadBack, Sample
 from actorsync.endpoints.sftp.rename import Renamer
+from actorsync.endpoints.sftp.resume import Resumer
 from actorsync.endpoints.sftp.wire.connection import PIECE, SftpConnection
 from actorsync.endpoints.sftp.wire.requests import Flight
+from actorsync.endpoints.shared.seam import refused_to_continue
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -63,11 +65,12 @@ class _Writes:
 class Uploader:
     """Uploads files to temporaries."""
 
-    def __init__(self, connection: SftpConnection, prober: Prober, renamer: Renamer) -> None:
+    def __init__(self, connection: SftpConnection, prober: Prober, renamer: Renamer, resumer: Resumer) -> None:
         self._connection = connection
         self._requests = connection.requests
         self._prober = prober
         self._renamer = renamer
+        self._resumer = resumer
         self._read_back = ReadBack(connection)
         self._names = Names(connection)
         more = PIECE // connection.server.piece
@@ -96,6 +99,9 @@ class Uploader:
         opened = await self._opened(upload, request, opening)
         if not isinstance(opened, Handle):
             assert isinstance(opened, Status)
+            if upload.start:
+                await connection.remove_file(upload.temporary)
+                return refused_to_continue(str(opened)), committed
             return await self._prober.explain(upload, opened, is_begun=False), committed
         return await self._write(upload, opened.handle, ahead), committed
 
@@ -259,7 +265,7 @@ class Uploader:
         if _size_of(found) != size:  # the server may have looked before it had written all
             (found,) = await self._requests.exchange([sftp.lstat(self._connection.absolute(upload.temporary))])
         if isinstance(found, Attributes) and found.size == upload.sent == size:
-            refusal = await self._read_back.compare(upload, sample)
+            refusal = await (self._resumer.refusal(upload) if upload.start else self._read_back.compare(upload, sample))
             refusal = refusal or await self._names.check(upload.path, upload.temporary)
             if refusal is not None:
                 await self._connection.remove_file(upload.temporary)

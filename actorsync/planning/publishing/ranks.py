@@ -42,6 +42,7 @@ _ENTRANCE_ENDINGS: Final = ("webmanifest", "rss", "atom", "appcache")
 _COMPRESSED: Final = (".gz", ".br", ".zst")
 #: The ranks of `DEFAULT`.
 _ASSET, _OTHER, _PAGE, _ENTRANCE = range(4)
+_NAMES: Final = ("assets", "other files", "pages", "entrances")
 _RANKS: Final[Mapping[str, int]] = {
     **dict.fromkeys((f".{ending}" for ending in _ASSETS), _ASSET),
     **dict.fromkeys((f".{ending}" for ending in _PAGES), _PAGE),
@@ -70,6 +71,12 @@ class Ranks:
     def count(self) -> int:
         """The number of ranks."""
         return 4 if self.order is None else len(self.order) + 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each rank is called."""
+        numbers = range(1, self.count + 1)
+        return _NAMES if self.order is None else tuple(f"rank {number}" for number in numbers)
 
     @property
     def together(self) -> int:

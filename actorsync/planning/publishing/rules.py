@@ -62,5 +62,10 @@ class PublishRule:
     resume: ResumeRule = ResumeRule()
     trash: TrashRule | None = None
 
+    @property
+    def renames(self) -> bool:
+        """Whether renamed files are renamed on the target. What stays for a while keeps its old name, too."""
+        return self.has_moves and not self.remove_after
+
 
 FILE_BY_FILE: Final = PublishRule()

@@ -20,6 +20,7 @@ __all__ = [
     "Features",
     "TimeSetter",
     "accept_tls",
+    "available_of",
     "can_set_mode",
     "checked",
     "ends_session",
@@ -65,6 +66,7 @@ EXPECTED: Mapping[str, frozenset[int]] = {
     "RNTO": _DONE,
     "SITE": frozenset({200, 202, 250}),
     "SIZE": frozenset({213}),
+    "AVBL": frozenset({213}),
     "STOR": _TRANSFER,
     "SYST": frozenset({215}),
     "TYPE": frozenset({200}),
@@ -176,6 +178,14 @@ def parse_working_directory(reply: Reply) -> str | None:
 
 
 _SIZE = re.compile(r"[0-9]{1,19}")
+
+
+def available_of(reply: Reply) -> int | None:
+    """Read the free bytes from a checked reply to AVBL; None if the server does not tell them."""
+    text = reply.text.strip()
+    return int(text) if reply.code == 213 and _SIZE.fullmatch(text) else None
+
+
 # The text of 213 in RFC 959. The npm package ftp-srv sends it for an empty file, as it takes the number 0 for no text.
 _NO_NUMBER = re.compile(r"File status\.?", re.IGNORECASE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 import attrs
@@ -31,6 +32,7 @@ __all__ = [
     "check_files_move_to_the_directory_beside_the_root_and_back",
     "check_interrupted_publication_continues",
     "check_interrupted_taking_back_continues",
+    "check_old_file_stays_when_it_cannot_be_set_aside",
     "check_publish_replaces_without_an_aside",
     "check_publish_sets_old_files_aside",
     "check_publish_twice",
@@ -132,6 +134,25 @@ async def check_directory_in_the_way_of_a_release_refuses_one_file(place: Place)
         await assert_file(place, session, "taken/kept", b"kept")
 
 
+async def check_old_file_stays_when_it_cannot_be_set_aside(place: Place) -> None:
+    """Without a directory for the old file, or with its name taken, the file is refused and all stays as it was."""
+    async with place.endpoint.open_session() as session:
+        for name in ("one", "two", "three"):
+            await put(session, name, b"before")
+        await put(session, "taken", b"by another program")
+        items = await _publications(session, ["one", "two", "three"])
+        items[0] = attrs.evolve(items[0], aside="missing/one")
+        items[1] = attrs.evolve(items[1], aside="taken")
+        results = await publish(session, items)
+        assert_refused(*results[:2])
+        assert_is_a(results[2], Published)
+        await assert_file(place, session, "one", b"before")
+        await assert_file(place, session, "two", b"before")
+        await assert_file(place, session, "taken", b"by another program")
+        await assert_file(place, session, items[0].staged.temporary, b"one!")
+        await assert_file(place, session, items[1].staged.temporary, b"two!")
+
+
 async def check_publish_what_was_never_staged(place: Place) -> None:
     """A file without its temporary is refused, and the file in place stays."""
     async with place.endpoint.open_session() as session:
@@ -226,7 +247,7 @@ async def check_directory_beside_the_root_takes_old_files(place: Place) -> None:
     """Old files are set aside in the directory beside the root, and come back from there."""
     if not place.outside:
         return
-    trash = join(place.outside, f"{id(place):x}")
+    trash = join(place.outside, secrets.token_hex(8))
     async with place.endpoint.open_session() as session:
         await make(session, place.outside, trash, join(trash, "d"), "d")
         old = await put(session, "d/file", b"before")
@@ -246,7 +267,7 @@ async def check_files_move_to_the_directory_beside_the_root_and_back(place: Plac
     """Files move across the border in both directions, and are listed and removed there; no other path leads out."""
     if not place.outside:
         return
-    trash = join(place.outside, f"{id(place):x}")
+    trash = join(place.outside, secrets.token_hex(8))
     async with place.endpoint.open_session() as session:
         await make(session, place.outside, trash)
         entries = [await put(session, name, name.encode()) for name in ("one", "two")]

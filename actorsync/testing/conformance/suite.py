@@ -42,6 +42,7 @@ NEED_DIRECTORIES: Final[frozenset[Check]] = frozenset(
         moves.check_changed_file_is_not_moved,
         moves.check_move_replaces_nothing,
         moves.check_refused_moves_do_not_hide_the_others,
+        releases.check_old_file_stays_when_it_cannot_be_set_aside,
         releases.check_directory_in_the_way_of_a_release_refuses_one_file,
     }
 )

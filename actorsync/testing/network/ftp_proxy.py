@@ -116,6 +116,8 @@ class FaultProxy:
     """The faults that happened, in order. A test that relies on a fault should check that it happened."""
     connections: int = attrs.field(default=0, init=False)
     """Number of control connections accepted so far."""
+    uploaded: int = attrs.field(default=0, init=False)
+    """Number of bytes that have passed towards the server on data connections."""
 
     _arms: list[Arming] = attrs.field(factory=list, init=False, repr=False)
     _links: set[Link] = attrs.field(factory=set, init=False, repr=False)
@@ -335,6 +337,8 @@ class _Transfer:
                 chunk = chunk[: fault.after - self.passed]
             await send_sliced(sink, chunk, slice_size)
             self.passed += len(chunk)
+            if sink is link.server:
+                self.session.proxy.uploaded += len(chunk)
             match fault:
                 case CutData(how=how):
                     link.cut(how)

@@ -7,10 +7,11 @@ import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from actorsync.testing.servers.profiles import write_private
 
-__all__ = ["certificate_sha256", "self_signed_certificate"]
+__all__ = ["certificate_sha256", "self_signed_certificate", "tls_context_for"]
 
 _NAME = "actorsync embedded server"
 _LIFETIME = timedelta(days=30)
@@ -53,3 +54,17 @@ def certificate_sha256(path: Path) -> str:
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     body = path.read_text().partition(begin)[2].partition(end)[0]
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(f"{begin}{body}{end}\n")).hexdigest()
+
+
+def tls_context_for(certificate: Path, version: str | None) -> Any:
+    """Return the TLS context of a server: its certificate, and the only version that it accepts."""
+    from OpenSSL import SSL
+
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate_chain_file(str(certificate))
+    context.use_privatekey_file(str(certificate))
+    if version is not None:
+        number = getattr(SSL, f"TLS{version.replace('.', '_')}_VERSION")
+        context.set_min_proto_version(number)
+        context.set_max_proto_version(number)
+    return context

@@ -37,7 +37,21 @@ __all__ = [
     "step_names",
 ]
 
-Name = Literal["cut", "reset", "silence", "drop", "refuse", "truncate", "kill", "full", "capacity", "slow"]
+Name = Literal[
+    "cut",
+    "reset",
+    "silence",
+    "drop",
+    "refuse",
+    "truncate",
+    "zero-fill",
+    "ignore-restart",
+    "truncate-late",
+    "kill",
+    "full",
+    "capacity",
+    "slow",
+]
 Step = Literal["store", "rename", "mkdir", "remove", "list", "times", "size"]
 
 #: The names, each with what happens.
@@ -48,6 +62,9 @@ NAMES: Final[Mapping[Name, str]] = {
     "drop": "the command is executed, but its reply and the connection are lost",
     "refuse": "the server rejects the command",
     "truncate": "the server keeps only the data received so far, and reports success",
+    "zero-fill": "the server fills with zeros what it had of a file that is continued",
+    "ignore-restart": "the server takes a continued transfer for one from the beginning, and does not say so",
+    "truncate-late": "the earlier upload ends in the middle of the continued one, and cuts the file off there",
     "kill": "the client is killed (kill -9)",
     "full": "the server's disk is full until the run ends: full@5MB",
     "capacity": "the server accepts only this many connections: capacity@4",
@@ -60,6 +77,8 @@ PLACES: Final[Mapping[str, str]] = {
     "login": "a client logs in",
     "line": "any command (FTP) or request (SFTP)",
     "store": "an upload starts (STOR; OPEN for writing)",
+    "restart": "an upload is continued (STOR after REST; OPEN of an existing file for writing)",
+    "part": "a file is read from its middle on (RETR after REST; FTP only)",
     "rename": "a file is renamed (RNTO; RENAME)",
     "mkdir": "a directory is made (MKD; MKDIR)",
     "remove": "a file or directory is removed (DELE, RMD; REMOVE, RMDIR)",
@@ -98,8 +117,11 @@ _WHERE: Final[Mapping[Name, frozenset[str]]] = {
     "silence": _EVERYWHERE,
     "kill": _EVERYWHERE,
     "drop": _COMMANDS,
-    "refuse": _COMMANDS | {"connect", "login"},
+    "refuse": _COMMANDS | {"connect", "login", "restart", "part"},
     "truncate": frozenset({"data"}),
+    "zero-fill": frozenset({"restart"}),
+    "ignore-restart": frozenset({"restart", "part"}),
+    "truncate-late": frozenset({"restart"}),
 }
 #: Faults that last, instead of happening at one moment.
 _STATES: Final = frozenset({"full", "capacity", "slow"})
@@ -187,9 +209,9 @@ def _read_size(text: str) -> int | None:
 
 
 def _example(name: str) -> str:
-    return {"full": "full@5MB", "capacity": "capacity@4", "slow": "slow@200KB", "truncate": "truncate@data:100KB"}.get(
-        name, f"{name}@store:3"
-    )
+    examples = {"full": "5MB", "capacity": "4", "slow": "200KB", "truncate": "data:100KB"}
+    where = "restart:2" if name in {"zero-fill", "ignore-restart", "truncate-late"} else "store:3"
+    return f"{name}@{examples.get(name, where)}"
 
 
 def _did_you_mean(wrong: str, known: Iterable[str]) -> str:

@@ -19,11 +19,12 @@ from urllib.parse import quote
 import attrs
 import trio
 
-from actorsync.testing.servers.certificates import certificate_sha256
+from actorsync.testing.servers.certificates import certificate_sha256, tls_context_for
 from actorsync.testing.servers.command_log import Command, CommandLog
 from actorsync.testing.servers.faults import FTP_STEPS, FaultPlan, Name, plan_of, step_names
 from actorsync.testing.servers.in_a_row import InARow, rearranged
 from actorsync.testing.servers.profiles import profile_text, write_private
+from actorsync.testing.servers.restarts import RestartedFile
 
 __all__ = ["EmbeddedFtpServer", "embedded_ftp_server"]
 
@@ -223,7 +224,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
             ) from None
 
         control_base, data_base = TLS_FTPHandler, type("SecureDataChannel", (TLS_DTPHandler, data_base), {})
-        tls_context = _make_tls_context(settings.certificate, settings.tls_version)
+        tls_context = tls_context_for(settings.certificate, settings.tls_version)
 
     class Breakable:
         """A connection that a fault can close, reset or silence."""
@@ -283,6 +284,8 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
 
         def handle_read_event(self) -> None:
             super().handle_read_event()
+            if self.receive and self.cmd_channel is not None and self.cmd_channel.restarted is not None:
+                self.cmd_channel.restarted.note(self.tot_bytes_received)
             due, self.due = self.due, None
             if due is None or self._closed:
                 return
@@ -313,6 +316,8 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
         tls_control_required = tls_data_required = True  # has an effect with a certificate only
         storing = ""
         drops_answer = False
+        restarted: RestartedFile | None = None
+        _restart_position = 0
 
         def recv(self, size: int) -> bytes:
             return rearranged(super().recv(size), settings.in_a_row)
@@ -345,11 +350,25 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
                 control_base.handle(self)
 
         def ftp_STOR(self, file: str, mode: str = "w") -> Any:  # noqa: N802 - pyftpdlib's name
+            self.restarted, start = None, self._restart_position
+            if start:
+                due = plan.at(["restart"], self.storing)
+                self._restart_position = 0 if due in {"refuse", "ignore-restart"} else start
+                if due == "refuse":
+                    return self.respond("451 Restart not permitted, try again.")
+                self.restarted = RestartedFile(due, file, start)
             stored = super().ftp_STOR(file, mode)
             queued = self.__dict__.get("_in_dtp_queue")
             if self._closed and queued is not None:
                 queued[0].close()  # the client left before the 150, and pyftpdlib does not close the file
             return stored
+
+        def ftp_RETR(self, file: str) -> Any:  # noqa: N802 - pyftpdlib's name
+            if self._restart_position and (due := plan.at(["part"], f"RETR {file}")) is not None:
+                self._restart_position = 0
+                if due == "refuse":
+                    return self.respond("554 Restart not permitted.")
+            return super().ftp_RETR(file)
 
         def pre_process_command(self, line: str, cmd: str, arg: str) -> None:
             if self.is_silent or self.is_broken:
@@ -378,16 +397,3 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
     server.max_cons = 0
     server.max_cons_per_ip = settings.max_connections_per_address or 0
     return server
-
-
-def _make_tls_context(certificate: Path, version: str | None) -> Any:
-    from OpenSSL import SSL
-
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.use_certificate_chain_file(str(certificate))
-    context.use_privatekey_file(str(certificate))
-    if version is not None:
-        number = getattr(SSL, f"TLS{version.replace('.', '_')}_VERSION")
-        context.set_min_proto_version(number)
-        context.set_max_proto_version(number)
-    return context

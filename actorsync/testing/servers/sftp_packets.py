@@ -19,6 +19,7 @@ VERSION, STATUS, HANDLE, DATA, NAME, ATTRS = 2, 101, 102, 103, 104, 105
 OK, EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 0, 1, 2, 3, 4, 5, 8
 
 _WRITE_FLAG = 0x02  # SSH_FXF_WRITE in the flags of OPEN
+_CREATE_FLAG = 0x08
 
 _VERBS: Final = {
     1: "INIT",
@@ -72,6 +73,8 @@ class SftpRequest:
     offset: int = 0
     data: bytes = attrs.field(default=b"", repr=False)
     extension: str = ""
+    creates: bool = False
+    """Whether an OPEN makes the file if it does not exist."""
 
     @property
     def argument(self) -> str:
@@ -98,8 +101,8 @@ def parse_request(payload: bytes, session: int, index: int, paths: Mapping[bytes
     elif verb == "WRITE":
         offset = reader.number(8)
         request = attrs.evolve(request, offset=offset, data=reader.string())
-    elif verb == "OPEN" and reader.number() & _WRITE_FLAG:
-        request = attrs.evolve(request, verb="CREATE")
+    elif verb == "OPEN" and (flags := reader.number()) & _WRITE_FLAG:
+        request = attrs.evolve(request, verb="CREATE", creates=bool(flags & _CREATE_FLAG))
     return request
 
 

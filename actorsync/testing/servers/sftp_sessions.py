@@ -6,9 +6,11 @@ This module imports asyncssh, which is slow, so the server imports it when it is
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -20,6 +22,7 @@ from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 from actorsync.testing.servers import sftp_packets
 from actorsync.testing.servers.command_log import Command
 from actorsync.testing.servers.faults import SFTP_STEPS, Name, step_names
+from actorsync.testing.servers.restarts import RestartedFile
 from actorsync.testing.servers.sftp_packets import LastWords, SftpRequest, parse_request, status
 from actorsync.testing.servers.sftp_quirks import Handles, choose
 
@@ -34,6 +37,8 @@ _CLOSE_SECONDS = 2.0
 _COLLECT_SECONDS = 0.001
 #: Seconds between two looks at the clock, for faults that happen at a time.
 _TICK = 0.02
+#: Bytes of a request before the handle: the type and the id.
+_HEAD = 5
 
 
 @attrs.define(eq=False)
@@ -194,6 +199,8 @@ class _Handler(SFTPServerHandler):
         self.request = SftpRequest(session, 0, 0, "INIT")
         self.paths: dict[bytes, str] = {}
         self.truncated: set[str] = set()
+        self.restarted: dict[str, RestartedFile] = {}
+        self.shifts: dict[str, int | None] = {}  # how far the writes to a file are moved to its beginning
         self.dropping: set[int] = set()
         self.connection: Any = writer.channel.get_connection()
         self.handles = Handles(most=self.settings.max_handles, are_mixed_up=self.settings.mixes_up_handles)
@@ -241,13 +248,17 @@ class _Handler(SFTPServerHandler):
             if answer is None:
                 answer = self.handles.refusal(self.request)
             if answer is None:
-                return SSHPacket(self.handles.translated(payload, self.request.verb))
+                return SSHPacket(self.handles.translated(self.shifted(payload), self.request.verb))
             self.send(answer)
 
     async def apply_faults(self, request: SftpRequest) -> bytes | None:
         """Apply the fault that is due at a request. Return a reply to send instead of carrying it out, or None."""
         due = self.plan.at(step_names(request.verb, SFTP_STEPS), f"{request.verb} {request.argument}".rstrip())
+        if due is None and request.verb == "CREATE" and not request.creates:
+            due = self.begin_restart(request)
         if due is None and request.verb == "WRITE":
+            if (restarted := self.restarted.get(request.path)) is not None:
+                restarted.note(request.offset + len(request.data))
             if self.plan.rate:
                 await asyncio.sleep(len(request.data) / self.plan.rate)
             due, _ = self.plan.data(len(request.data), f"WRITE {request.path}")
@@ -269,6 +280,27 @@ class _Handler(SFTPServerHandler):
         if due == "silence":
             await self.hub.closing.wait()
         raise EOFError
+
+    def begin_restart(self, request: SftpRequest) -> Name | None:
+        """Apply the fault that is due when an existing file is opened for writing. Return one that is still to come."""
+        due = self.plan.at(["restart"], f"OPEN {request.path}")
+        file = Path(os.fsdecode(self.settings.root)) / request.path.lstrip("/")
+        if due == "refuse" or not file.is_file():
+            return due
+        if due == "ignore-restart":
+            self.shifts[request.path] = None
+        self.restarted[request.path] = RestartedFile(due, os.fspath(file), 0)
+        return None
+
+    def shifted(self, payload: bytes) -> bytes:
+        """Return a request with the offset of a write that is moved to the beginning of its file."""
+        request = self.request
+        if request.verb != "WRITE" or request.path not in self.shifts:
+            return payload
+        first = self.shifts[request.path]
+        self.shifts[request.path] = first = request.offset if first is None else first
+        head = _HEAD + 4 + int.from_bytes(payload[_HEAD : _HEAD + 4], "big")
+        return payload[:head] + struct.pack(">Q", request.offset - first) + payload[head + 8 :]
 
     def send_packet(self, pkttype: int, pktid: int | None, *args: bytes) -> None:
         """Send a reply of asyncssh's, changed as the settings say."""

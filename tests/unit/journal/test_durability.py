@@ -64,6 +64,7 @@ from actorsync.model.operation import (
     Done,
     Failed,
     Look,
+    Maintain,
     MakeDirectory,
     Move,
     Operation,
@@ -111,6 +112,7 @@ OPERATIONS: list[Operation] = [
     PUBLISH,
     PutBack(PUBLISH),
     Recall(OPEN_CHANGE),
+    Maintain(".maintenance"),
 ]
 
 #: Each of these changes a row of `seeded`.
@@ -145,6 +147,7 @@ DURABLE: list[Event] = [
     Released((PUBLISH,)),
     Done(OPEN, target=file("y"), source=file("y")),
     Done(PutBack(DONE)),
+    Done(Maintain(".maintenance", begins=False)),
     ReleaseEnded("the check failed"),
     RemovalIntended(("old",)),
     RemovalsDelayed(("gone",), 2.0, 2.0, 1.0, found=("gone",)),

@@ -26,6 +26,7 @@ from actorsync.model.operation import (
 )
 from actorsync.planning.order.arrivals import Arrivals
 from actorsync.planning.order.copy_heap import CopyHeap
+from actorsync.planning.publishing.forecast import burst_seconds
 from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
 from actorsync.planning.schedule import Schedule
 from tests.support.tiers import amount
@@ -261,6 +262,13 @@ def test_big_files_follow_the_number_of_connections() -> None:
     assert given_out(schedule) == ["3.mp4"]
     schedule.arrivals.connections = 1
     assert given_out(schedule) == []
+
+
+def test_forecast_of_a_burst_grows_with_flights_ranks_and_renames() -> None:
+    assert burst_seconds([1_000], 4) == pytest.approx(4 * 2 * 0.05 + 1_000 * 0.0009)
+    assert burst_seconds([1_000], 4, aside=500) == pytest.approx(4 * 2 * 0.05 + 1_500 * 0.0009)
+    assert burst_seconds([999, 1], 4, round_trip=0.2) == pytest.approx(5 * 2 * 0.2 + 1_000 * 0.0009)
+    assert burst_seconds([], 0) == 0
 
 
 # The heap.

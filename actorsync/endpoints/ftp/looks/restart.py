@@ -98,7 +98,7 @@ class PartReader:
             while await self._receive(_MAX_REST):
                 pass
         connection.close_data()
-        if (await control.last_reply_within(min(_NOTICE_SECONDS, control.timeouts.stall))) is None:
+        if (await control.reply_within(min(_NOTICE_SECONDS, control.timeouts.stall), is_last=True)) is None:
             connection.known.ends_early = False
             control.mark_broken()
             raise ConnectionLost("the server does not answer after a download that was ended early")

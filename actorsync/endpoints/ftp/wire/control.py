@@ -191,26 +191,20 @@ class ControlConnection:
                 raise ConnectionLost("waiting for the server: no answer in time")
         return self._took(reply)
 
-    async def reply_within(self, seconds: float) -> Reply | None:
-        """Return the next reply, or None when it does not arrive in time. It is then still due."""
+    async def reply_within(self, seconds: float, *, is_last: bool = False) -> Reply | None:
+        """Return the next reply, or None when it does not arrive in time. It is then still due.
+
+        With ``is_last`` it is the last reply to its command, whatever its code: Pure-FTPd ends a download whose data
+        connection the client has closed with a second 150.
+        """
         if (reply := self._parser.next_reply()) is None:
             with trio.move_on_after(seconds), connection_errors("waiting for the server"):
                 reply = await self._wait_for_reply()
-        return None if reply is None else self._took(reply)
+        return None if reply is None else self._took(reply, is_last=is_last)
 
-    async def last_reply_within(self, seconds: float) -> Reply | None:
-        """Return the next reply as the last one to its command, whatever its code; None when it does not arrive.
-
-        Pure-FTPd ends a download whose data connection the client has closed with a second 150.
-        """
-        reply = await self.reply_within(seconds)
-        if reply is not None and reply.is_preliminary:
-            self._queue.take(reply)
-        return reply
-
-    def _took(self, reply: Reply) -> Reply:
+    def _took(self, reply: Reply, *, is_last: bool = False) -> Reply:
         _reject_goodbye(reply)
-        if not reply.is_preliminary:
+        if is_last or not reply.is_preliminary:
             self._queue.take(reply)
         return reply
 
