@@ -78,7 +78,7 @@ class Statistics:
     is_surveying: bool = False
     """Whether the files found wait for the first survey of the target."""
     operations_ready: int = 0
-    """The number of operations that could begin now, and are still in the schedule."""
+    """The number of operations in the schedule that could begin now, or that wait only for files of a lower rank."""
     files_planned: int = 0
     bytes_planned: int = 0
     directories_planned: int = 0

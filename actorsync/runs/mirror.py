@@ -25,9 +25,9 @@ from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
+from actorsync.runs.past.trash import tend
 from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.runs.saved_plan import Notes, Plan
-from actorsync.runs.trash import tend
 from actorsync.supervisor import supervise
 
 __all__ = ["Mirror", "Places"]

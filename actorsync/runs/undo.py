@@ -26,11 +26,11 @@ from actorsync.model.trash import Trashed
 from actorsync.planning.publishing.trash import Places, TrashRun, expired, run_directory
 from actorsync.planning.publishing.undo import Act, UndoPlan, UndoStep, chosen, paths_of, undo_plan
 from actorsync.profile import Profile
-from actorsync.runs.connection import Connection
 from actorsync.runs.mirror import Mirror
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.options import options_for
-from actorsync.runs.trash import Emptied, purge
+from actorsync.runs.past.connection import Connection
+from actorsync.runs.past.trash import Emptied, purge
 
 __all__ = ["Undoing", "apply_undo", "empty_trash", "perform", "plan_undo", "prepare_undo"]
 

@@ -13,7 +13,7 @@ from actorsync.errors import ConnectionLost, OperationRefused, ProfileError
 from actorsync.model.report import Report
 from actorsync.planning.publishing.rules import TrashRule
 from actorsync.planning.publishing.undo import Act
-from actorsync.runs.trash import tend
+from actorsync.runs.past.trash import tend
 from actorsync.runs.undo import perform, prepare_undo
 from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.actors.test_trash import NEW, OLD, TRASH, Killed, change, faults, in_trash, site

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.actors.leftovers import Leftovers
 from actorsync.actors.messages import Blocking, Fact, Finding, Release, Settlement, Turn, holding, in_thread
 from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
@@ -21,7 +22,6 @@ from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
-from actorsync.actors.planner.leftovers import Leftovers
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
@@ -191,7 +191,7 @@ class Planner:
             schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages
         )
         # Another rule for modes: what is kept has the modes of the old one, and no record that tells.
-        leftovers = Leftovers(journal, self.keeping, progress, self.blocking, self.wall_clock_ns, not is_new_rule)
+        leftovers = Leftovers(journal, self.keeping, progress.do, self.blocking, self.wall_clock_ns, not is_new_rule)
         intake = Intake(
             rules=rules,
             schedule=schedule,
@@ -264,6 +264,7 @@ class _Story:
             await self.audits.look_at_root()
         if not await self.releases.recover():
             return None
+        await self.leftovers.look_again()
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
         is_survey = await self.survey.begin_where_unknown()
@@ -294,6 +295,7 @@ class _Story:
         await self.audits.finish()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
+            self.releases.note_drain()
         elif complete is not None and self.planner.rules.publish.is_burst:
             await self.releases.publish_all(complete, self.intake.seen, self.intake.unseen, self.survey.unlisted)
         elif complete is not None:
@@ -333,10 +335,8 @@ class _Story:
 
     async def _recall(self) -> None:
         """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
-        for trashed in await self.planner.blocking(self.planner.journal.trash.open):
-            self.progress.schedule.add(Recall(trashed))
-        self.progress.notify()
-        await self.progress.until_idle()
+        found = await self.planner.blocking(self.planner.journal.trash.open)
+        await self.progress.do(Recall(trashed) for trashed in found)
 
     async def _announce_totals(self) -> None:
         levels, moved = self.planner.statistics, self.renames.old_paths
@@ -367,7 +367,8 @@ class _Story:
         with operations:
             while not self.is_finished:
                 batch = schedule.next_batch()
-                self.planner.statistics.operations_ready = schedule.ready
+                # What is held back by its rank will need connections soon: they log in meanwhile.
+                self.planner.statistics.operations_ready = schedule.ready + schedule.arrivals.held
                 if batch is None:
                     await self.progress.wait()
                 else:

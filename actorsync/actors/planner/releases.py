@@ -153,6 +153,7 @@ class Releases:
         elif await self._publish():
             await self.removals.release()
             if self.draining.is_set():
+                self.note_drain()
                 return
             if (why := self._why_not(unseen)) is not None:
                 await self._hold_back(why)
@@ -194,6 +195,8 @@ class Releases:
             if self.opened is not None:
                 await self.announcer.record(self.opened)
             result = await self._hand_over(Release(await self.blocking(self._items)))
+            if result is ReleaseResult.HELD_BACK:
+                self.note_drain()
             if result is not ReleaseResult.PUBLISHED:
                 return False
             self._staged.clear()
@@ -208,6 +211,11 @@ class Releases:
         if self._staged or self._modes:
             await self.announcer.send(NotPublished(f"nothing was published: {reason}", len(self._staged)))
         await self._leave()
+
+    def note_drain(self) -> None:
+        """Take note that a drain leaves what is staged to the next run. So this run is not complete."""
+        if self._staged:
+            self.schedule.left.is_some = self.schedule.left.is_by_drain = True
 
     async def _leave(self) -> None:
         """Leave to the next run what waits for a release."""
@@ -239,7 +247,6 @@ class Releases:
     def _item(self, prepare: Prepare, kept: Kept) -> Publish:
         record = self.journal.record(prepare.path) if prepare.replaces else None
         old = None if record is None else record.target
-        # With a trash, what others have put there since goes there as well.
-        is_kept = self.opened is not None or (old is not None and self.rule.keeps_old)
-        aside = self.aside(kept) if is_kept else None
+        # What the journal does not know of may be there as well: it could not be listed, or has come since.
+        aside = self.aside(kept) if self.rule.keeps_old or self.opened is not None else None
         return Publish(kept, self.rule.ranks.of(prepare.path), aside, old)

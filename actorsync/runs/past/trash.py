@@ -17,7 +17,7 @@ from actorsync.journal import Journal
 from actorsync.model.entry import Entry, Kind
 from actorsync.planning.publishing.rules import TrashRule
 from actorsync.planning.publishing.trash import TrashRun, expired
-from actorsync.runs.connection import Connection
+from actorsync.runs.past.connection import Connection
 
 __all__ = ["Emptied", "purge", "tend"]
 

@@ -1,0 +1,1 @@
+"""Old versions after a run: what leaves the trash, over a connection of its own."""
