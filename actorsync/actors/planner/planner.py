@@ -343,7 +343,7 @@ class _Story:
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
         levels.is_total_known = True
         self.planner.is_planned = not self.renames.holds_some
-        self.releases.is_total_known.set()
+        self.releases.expected.is_whole.set()
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
         await self.announcer.send(Planned(*planned, removals, self.renames.planned, self.dispatch.modes_planned))
 
