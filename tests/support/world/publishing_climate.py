@@ -23,13 +23,15 @@ from actorsync.runs.past.trash import purge
 from actorsync.runs.undo import perform, prepare_undo
 from tests.support.world.trash_oracle import INSIDE, OUTSIDE, is_in_trash, site_of
 from tests.support.world.trouble import Trouble, at
-from tests.support.world.world import NAMES, SECOND_NS
+from tests.support.world.world import SECOND_NS
 
 if TYPE_CHECKING:
     from tests.support.world.simulation import Story
 
 __all__ = ["Burst", "Ranking", "Resume", "Rule", "Trash"]
 
+#: Files that are worth continuing.
+_BIG = ("big", "bigger", "x.bin")
 #: Names of every built-in rank.
 _SITE = ("s.css", "data", "p.html", "index.html")
 
@@ -151,12 +153,12 @@ class Resume(Rule):
         """Write a file that is worth it. What is not trusted of a broken transfer is a few bytes here."""
         target = story.target
         target.can_resume = self.rng.random() < 0.85
-        target.overlap, target.block = self.rng.choice((0, 1, 300)), self.rng.choice((1, 50))
-        target.pieces = self.rng.choice((3, 8))
+        target.overlap, target.block = self.rng.choice((0, 1, 100)), self.rng.choice((1, 50))
+        target.pieces = self.rng.choice((5, 10))
         self._write_old(story)
 
     def during(self, story: Story) -> None:
-        story.cuts = set(self.rng.sample(range(2, 30), 6))
+        story.cuts = set(range(self.rng.randrange(3, 12), 90, self.rng.choice((7, 13))))
 
     def between(self, story: Story) -> None:
         self._write_old(story)
@@ -164,12 +166,13 @@ class Resume(Rule):
     def _write_old(self, story: Story) -> None:
         """Write files that are so old that their times prove what they are."""
         story.began_ns -= 100 * SECOND_NS
-        for name in self.rng.sample(NAMES, 2):
+        for name in self.rng.sample(_BIG, 2):
             if not isinstance(story.source.find(name), Directory):
-                story.source.put(name, story.source.new_file(self.rng.randbytes(self.rng.choice((300, 4_000)))))
+                data = self.rng.randbytes(self.rng.choice((300, 4_000, 4_000)))
+                story.source.put(name, story.source.new_file(data))
         story.began_ns += 100 * SECOND_NS
         story.oracle.see_source(story.source)
 
     def changed(self, rule: PublishRule) -> PublishRule:
-        smallest, keep = self.rng.choice((1, 50, 50, None)), self.rng.choice((1.0, 60.0, 3 * 86_400.0))
+        smallest, keep = self.rng.choice((1, 50, 50, 50, 1_000, None)), self.rng.choice((1.0, 60.0, *[3 * 86_400.0] * 4))
         return attrs.evolve(rule, resume=ResumeRule(smallest, keep))
