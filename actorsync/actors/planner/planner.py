@@ -18,7 +18,6 @@ from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
-from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.leftovers import Leftovers
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
@@ -35,6 +34,7 @@ from actorsync.model.event import Forgotten, Learned, Planned, TrashOpened
 from actorsync.model.operation import Batch, Recall, Side
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.held import Held
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
