@@ -21,7 +21,7 @@ from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate, ListingStages
-from actorsync.actors.statistics import ConnectionLevel
+from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
@@ -104,6 +104,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         note_size=planner.note_connections,
     )
     options.statistics.bandwidth = policy.bandwidth
+    options.statistics.room = Room()
     second_look = SecondLook(seen.listed)
     gate = Gate(options.pipeline.before_commit)
     stages = options.pipeline.listing_stages
@@ -194,6 +195,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             fingerprinted=None if source.transformed is None else source.transformed.fingerprinted,
         ),
         draining=options.shutdown.draining,
+        drain_seconds=options.shutdown.drain_seconds,
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
         blocking=clock.blocking,

@@ -13,6 +13,7 @@
     │   ├── JournalUnusable   7  the journal is damaged, or its format is unknown
     │   └── StageFailed       7  a stage or a hook of the calling program raised
     ├── JournalLocked         8  another process holds the journal
+    ├── ReleaseRefused        1  a release cannot be published as a whole; nothing of it is
     ├── HookFailed            1  a program that the profile names has failed
     ├── RunFailed             *  the report of a run that is not in sync; it has the exit code of the report
     ├── ConnectionLost        -  retry over a new connection
@@ -50,6 +51,7 @@ __all__ = [
     "PlanOutdated",
     "ProfileError",
     "ProtocolError",
+    "ReleaseRefused",
     "RootMissing",
     "RunFailed",
     "SourceLost",
@@ -137,6 +139,15 @@ class JournalLocked(ActorsyncError):
     """Another process holds the journal of this profile."""
 
     exit_code = 8
+
+
+class ReleaseRefused(ActorsyncError):
+    """A release cannot be published as a whole: the target has no room for it, or it would take longer than a stop may.
+
+    Nothing of it is published.
+    """
+
+    exit_code = 1
 
 
 class HookFailed(ActorsyncError):

@@ -4,14 +4,11 @@
 
               ┌──────────────────────── supervisor: one nursery ─────────────────────────┐
      source ──▶ scanner ──listings──▶ planner ──operations──▶ connection x N ──▶ target
-                  │                  │ │  ▲               ▲       │
-                  │           releases │  └─settled────┐  │       │
-                  │                  ▼ │               │  │       │
-                  │          publisher─┼──operations───┼──┘       │
-                  │              ▲ │   │               │          │
-                  │              │ └─facts──────┐      │          │
-                  │              └─outcomes──┐  │      │          │
-                  └───────facts────────┴─────┼──┴──────┴──────────┴──▶ recorder ──▶ journal, observers
+                  │                   │ │  ▲                    ▲  │
+                  │                   │ └──│──releases──▶ publisher│
+                  │                   │    │                ▲  │   │
+                  │                   │    └──settled──┐ outcomes │
+                  └───────facts───────┴────────facts───┴────┴──┴───┴──▶ recorder ──▶ journal, observers
 
 If the caller adds listing stages, listings pass through one extra actor between scanner and planner. Operation stages
 run inside the planner, before an operation is scheduled.

@@ -151,9 +151,10 @@ def render(outcomes: Sequence[Outcome]) -> str:
 
 
 def _deploy_cells(row: Row, burst: Row | None) -> list[str]:
+    compared = burst.windows if burst and all(row.windows) else []  # a window within one look has no length
     return [
         *(row.server, row.peer, figure(row.first), figure(_median(row.windows))),
-        figure(ratio(burst.windows, row.windows) if burst else None, 3),
+        figure(ratio(compared, row.windows), 3),
         figure(_median([one.ahead for one in row.seen])),
         *(str(max(counts, default="-")) for counts in ([s.broken for s in row.seen], [s.away for s in row.seen])),
         row.target,

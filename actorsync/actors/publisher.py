@@ -17,6 +17,7 @@ from actorsync.errors import FatalError
 from actorsync.model.event import Event, Forgotten, Intended, NotPublished, Released, ReleaseEnded
 from actorsync.model.operation import Batch, Failed, Maintain, Publish, PutBack, Returned
 from actorsync.model.text import counted, display
+from actorsync.planning.publishing.trash import is_place
 
 __all__ = ["Publisher"]
 
@@ -177,7 +178,8 @@ async def _take_back(
     for item in begun:
         if item.path in stuck:
             await facts.send(Forgotten(item.path))
-            await facts.send(Intended(() if item.aside is None else (item.aside,)))
+            if item.aside is not None and not is_place(item.aside):
+                await facts.send(Intended((item.aside,)))
     await _record(facts, ReleaseEnded(reason))
 
 

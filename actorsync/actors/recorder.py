@@ -118,12 +118,30 @@ class _ReleaseTally:
 
 
 @attrs.define
+class _Sent:
+    """What was sent and has its final name. ``resumed_bytes`` were there already, from an earlier attempt."""
+
+    copied: int = 0
+    copied_bytes: int = 0
+    resumed_bytes: int = 0
+
+    def count(self, done: Done) -> None:
+        self.resumed_bytes += done.resumed
+        if not isinstance(done.operation, Prepare):
+            self.copied += 1
+            self.copied_bytes += done.target.size if done.target is not None else 0
+
+    def take_back(self, size: int) -> None:
+        self.copied -= 1
+        self.copied_bytes -= size
+
+
+@attrs.define
 class Tally:
     """The counts of a run so far, for its `Report`. ``settled`` counts the changes that have an outcome."""
 
     settled: int = 0
-    copied: int = 0
-    copied_bytes: int = 0
+    sent: _Sent = attrs.Factory(_Sent)
     directories_made: int = 0
     removed: int = 0
     adopted: int = 0
@@ -136,7 +154,6 @@ class Tally:
     moved: int = 0
     modes_set: int = 0
     audited: int = 0
-    resumed_bytes: int = 0
     left_out: LeftOut = NOTHING
     failures: Failures = attrs.Factory(Failures)
     refused: str | None = None
@@ -146,16 +163,13 @@ class Tally:
         """Count one event."""
         if isinstance(event, _FINAL):
             self._settle(event)
-        if isinstance(event, Done):
-            self.resumed_bytes += event.resumed
         match event:
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
             case Done(Compare()):
                 self.adopted += 1
-            case Done(Copy() | Publish(), target):
-                self.copied += 1
-                self.copied_bytes += target.size if target is not None else 0
+            case Done(Copy() | Publish() | Prepare()):
+                self.sent.count(event)
             case Released() | ReleaseEnded() | NotPublished():
                 self.releases.count(event)
             case Done(MakeDirectory(source)) if source.path:  # the root mostly exists
@@ -204,15 +218,15 @@ class Tally:
                     return  # by this run, at least
                 self.releases.temporaries.discard(item.kept.temporary)
                 self.settled -= 1
-                self.copied -= 1
-                self.copied_bytes -= item.kept.size
+                self.sent.take_back(item.kept.size)
             case _ if not isinstance(outcome.operation, Audit | Look | Maintain | Survey | Tidying):
                 self.settled += 1
 
     def report(self, **ending: object) -> Report:
         """Return the report: these counts, and how the run ended."""
-        own = {"settled", "releases"}
+        own = {"settled", "releases", "sent"}
         counts = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name not in own)
+        counts |= attrs.asdict(self.sent)
         counts |= {
             "failed": self.failures.count,
             "parked": self.failures.parked,

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final
 
 import attrs
+import trio
 
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
@@ -53,6 +54,19 @@ class ConnectionLevel:
 
 
 @attrs.define(eq=False)
+class Room:
+    """How many bytes the target has room for, as it told the first connection; None if it does not tell."""
+
+    free: int | None = None
+    is_told: trio.Event = attrs.Factory(trio.Event)
+
+    def tell(self, free: int | None) -> None:
+        """Set what the target has told."""
+        self.free = free
+        self.is_told.set()
+
+
+@attrs.define(eq=False)
 class Statistics:
     """The levels of one run. Each actor writes its own; all may be read at any time.
 
@@ -64,7 +78,7 @@ class Statistics:
     is_surveying: bool = False
     """Whether the files found wait for the first survey of the target."""
     operations_ready: int = 0
-    """The number of operations that could begin now, and are still in the schedule."""
+    """The number of operations in the schedule that could begin now, or that wait only for files of a lower rank."""
     files_planned: int = 0
     bytes_planned: int = 0
     directories_planned: int = 0
@@ -79,6 +93,8 @@ class Statistics:
     files_given_up: int = 0
     bytes_given_up: int = 0
     """The planned files that have failed, or that were skipped because they are gone; and their bytes."""
+    room: Room = attrs.Factory(Room)
+    """The room on the target. It is only asked for in a run that publishes in a burst."""
     bandwidth: Bandwidth | None = None
     """The bandwidth limit of the run, if there is one."""
 

@@ -52,6 +52,7 @@ _KEPT: Final = "SELECT * FROM kept WHERE temporary NOT IN (SELECT temporary FROM
 _INSERT: Final = "INSERT INTO publication VALUES (NULL, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, NULL)"
 _NOTE: Final = """UPDATE publication SET target_size = ?, target_mtime = ?, target_ctime = ?, target_inode = ?,
     target_mode = ? WHERE temporary = ?"""
+_SET_ASIDE: Final = "UPDATE publication SET aside = ? WHERE temporary = ?"
 _ITEMS: Final = """SELECT rank, aside, replaced_kind, replaced_size, replaced_mtime,
     target_size, target_mtime, target_ctime, target_inode, target_mode, kept.*
     FROM publication JOIN kept USING (temporary) ORDER BY position"""
@@ -95,7 +96,12 @@ def begin(connection: sqlite3.Connection, items: Iterable[Publish]) -> None:
 
 
 def note_published(connection: sqlite3.Connection, item: Publish, target: Entry) -> None:
-    """Record that one part of the release has its final name: what the target then showed."""
+    """Record that one part of the release has its final name: what the target then showed.
+
+    A part whose ``aside`` is None, although the release has one for it, has replaced nothing.
+    """
+    aside = None if item.aside is None else encode(item.aside)
+    connection.execute(_SET_ASIDE, (aside, encode(item.kept.temporary)))
     facts = (target.size, target.mtime_ns, target.ctime_ns, target.inode, target.mode)
     connection.execute(_NOTE, (*map(fit, facts), encode(item.kept.temporary)))
 

@@ -232,7 +232,8 @@ def summary(report: Report) -> str:
         return f"in sync: nothing to do ({counted(report.files_seen, 'file')}) {took}{_delayed_text(report)}{end}"
     if report.exit_code == DRIFTED and did_nothing(report):
         return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"
-    parts = [f"{report.copied} copied ({size_text(report.copied_bytes)})"]
+    resumed = f", {size_text(report.resumed_bytes)} of it there already" if report.resumed_bytes else ""
+    parts = [f"{report.copied} copied ({size_text(report.copied_bytes)}{resumed})"]
     if report.moved:
         parts.append(f"{report.moved} moved")
     if report.modes_set:

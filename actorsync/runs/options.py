@@ -61,7 +61,6 @@ def _publish_rule(profile: Profile) -> PublishRule:
     return PublishRule(
         ranks=publish.order,
         is_burst=publish.mode == "burst",
-        has_moves=publish.mode != "burst",
         remove_after=publish.remove_after,
         keeps_old=publish.keep_old,
         maintenance=None if publish.maintenance is None else publish.maintenance.put,

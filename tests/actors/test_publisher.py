@@ -9,6 +9,7 @@ import pytest
 from trio.testing import MockClock
 
 from actorsync.actors.pipeline import Pipeline
+from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import File
@@ -19,7 +20,7 @@ from actorsync.model.operation import Copy, Done, Move, Prepare
 from actorsync.planning.drift import AuditRule
 from actorsync.profile.units import MaxDelete
 from actorsync.testing.faulty_endpoint import Decide, Faulty, When
-from tests.support.world.burst import BURST, NAMES, Stubborn, a_site, restart, site_of, write_new
+from tests.support.world.burst import BURST, NAMES, Stubborn, Telling, a_site, restart, site_of, write_new
 from tests.support.world.memory_mirror import Mirror
 
 
@@ -216,7 +217,7 @@ async def test_a_file_that_cannot_be_sent_holds_everything_back(autojump_clock: 
     mirror = await a_site()
     before = site_of(mirror.target)
     mirror.target.capacity = sum(map(len, mirror.target.files().values())) + 100  # full in the middle of staging
-    report = await mirror.run(policy=BURST)
+    report = await mirror.run(Telling(mirror.target), policy=BURST)
     assert report.exit_code == 1
     assert report.not_published == f"nothing was published: {report.failed} paths could not be sent"
     assert (report.copied, report.removed) == (0, 0)
@@ -446,3 +447,32 @@ async def test_a_file_that_has_the_name_of_the_maintenance_file_stays(autojump_c
     assert [it.text for it in mirror.seen(Warned)] == [
         "publish.maintenance: the site has .maintenance itself, and it is left as it is; use another name"
     ]
+
+
+async def test_a_release_that_does_not_fit_is_refused_before_it_is_sent(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    before = site_of(mirror.target)
+    report = await mirror.run(Telling(mirror.target, 100), policy=BURST)
+    assert report.exit_code == 1
+    assert report.error is not None
+    assert report.error.startswith("nothing was published: 3")
+    assert report.error.endswith('the target has room for 100 B; free some, or set publish.mode = "file"')
+    assert not mirror.seen(Released)
+    assert site_of(mirror.target) == before
+    report = await mirror.run(Telling(mirror.target, 1_000), policy=BURST)
+    assert (report.exit_code, report.error) == (0, None), report.failures
+    assert mirror.target.files() == mirror.source.files()
+    mirror.check_nothing_left()
+
+
+async def test_a_release_that_takes_longer_than_a_stop_may_is_refused(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    before = site_of(mirror.target)
+    mirror.shutdown = Shutdown(drain_seconds=0.3)
+    report = await mirror.run(policy=BURST)
+    assert report.exit_code == 1
+    assert report.error == (
+        "nothing was published: the burst would take about 0.4 s, and a stop waits only 0.3 s for it; "
+        "raise shutdown.drain, or sync.connections"
+    )
+    assert site_of(mirror.target) == before

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import time
+from pathlib import Path
 
 import attrs
 import pytest
 from trio.testing import MockClock
 
+from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.event import Event, Learned, PartSent, Warned
 from actorsync.model.operation import Copy, Done, Failed, Side
-from actorsync.planning.publishing.rules import ResumeRule
+from actorsync.planning.publishing.rules import PublishRule, ResumeRule
 from actorsync.testing.faulty_endpoint import Faulty, When
 from actorsync.transforms import gzip_stream
+from tests.support.mirror import contents, mirror
 from tests.support.world.broken import AGAIN, BIG, BLOCK, OVERLAP, PIECES, RESUMES, SIZE, Broken, Cut, lose, resuming
 from tests.support.world.memory_mirror import ONE
 
 #: 20 moments at which an upload is broken off: before and after the reading of a piece, from the first to the last.
 MOMENTS = [1 + number * 4 + number % 2 for number in range(20)]
+#: Another version of the file, with the same bytes wherever they are compared before an upload goes on.
+OTHER = BIG[:100][::-1] + BIG[100:]
 DAY_NS = 86_400 * 10**9
 
 
@@ -122,11 +128,11 @@ async def test_file_of_the_same_size_and_time_that_changed_is_sent_from_its_begi
     """Only the time of its inode shows it."""
     before = broken.entry
     await broken.break_off("crash", 60)
-    broken.source.write("big", BIG[::-1], before.mtime_ns)
+    broken.source.write("big", OTHER, before.mtime_ns)
     assert attrs.evolve(broken.entry, ctime_ns=before.ctime_ns) == before
     report = await broken.mirror()
     assert (report.exit_code, report.resumed_bytes) == (0, 0)
-    broken.check_arrived(BIG[::-1])
+    broken.check_arrived(OTHER)
 
 
 async def test_file_that_changes_after_the_scan_is_sent_from_its_beginning(
@@ -136,21 +142,21 @@ async def test_file_that_changes_after_the_scan_is_sent_from_its_beginning(
 
     def change(verb: str, when: When) -> float | None:
         if verb == "may_continue" and when == "after":
-            broken.source.write("big", BIG[::-1])
+            broken.source.write("big", OTHER)
         return None
 
     report = await broken.mirror(change)
     assert (report.exit_code, report.resumed_bytes) == (0, 0)
-    broken.check_arrived(BIG[::-1])
+    broken.check_arrived(OTHER)
 
 
 async def test_file_that_changes_while_the_rest_is_sent_is_never_published(
     broken: Broken, autojump_clock: MockClock
 ) -> None:
     await broken.break_off("crash", 40)
-    report = await broken.mirror(Cut(10, lambda: broken.source.write("big", BIG[::-1])))
+    report = await broken.mirror(Cut(10, lambda: broken.source.write("big", OTHER)))
     assert (report.exit_code, report.resumed_bytes) == (0, 0)
-    broken.check_arrived(BIG[::-1])
+    broken.check_arrived(OTHER)
 
 
 @pytest.mark.parametrize("damage", [0, 1], ids=["other bytes", "zeros"])
@@ -314,18 +320,20 @@ async def test_lost_connection_to_the_source_reads_on_where_it_was(at: int, auto
 
 
 async def test_source_that_changes_while_its_connection_is_lost_is_read_from_its_beginning(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The last bytes that were read are the same in both versions."""
+    monkeypatch.setattr("actorsync.actors.remote_source.BLOCK", BLOCK)
     broken = Broken(source=MemoryEndpoint("source", is_remote=True), target=MemoryEndpoint("target"))
 
     def change() -> None:
         broken.source.delete("big")
-        broken.source.write("big", BIG[::-1])
+        broken.source.write("big", OTHER)
         lose()
 
     report = await broken.run(source=Faulty(broken.source, Cut(40, change)), policy=RESUMES)
     assert report.exit_code == 0
-    broken.check_arrived(BIG[::-1])
+    broken.check_arrived(OTHER)
 
 
 @pytest.mark.parametrize("way", ["cancel", "crash"])
@@ -359,3 +367,17 @@ async def test_outcome_says_how_much_was_not_sent_again(broken: Broken, autojump
     report = await broken.mirror(observe=events.append)
     (done,) = [it for it in events if isinstance(it, Done) and isinstance(it.operation, Copy)]
     assert done.resumed == report.resumed_bytes > 0
+
+
+@pytest.mark.parametrize("by_content", [False, True])
+async def test_directory_as_target_gets_the_rest_of_a_file(tmp_path: Path, by_content: bool) -> None:
+    data = random.Random(1).randbytes(6 << 20)
+    for name in ("source", "target"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "source" / "big").write_bytes(data)
+    rule = PublishRule(resume=ResumeRule(1 << 20))
+    target = Faulty(LocalEndpoint(tmp_path / "target"), Cut(11))
+    run = await mirror(tmp_path / "source", target, None, settled=True, publish=rule, by_content=by_content)
+    assert (run.report.exit_code, run.report.resumed_bytes) == (0, 4 << 20)
+    assert contents(tmp_path / "target") == contents(tmp_path / "source")
+    assert run.of(Warned) == []

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Literal
 
+import attrs
 import pytest
 import trio
 from hypothesis import HealthCheck, Phase, settings
@@ -27,17 +28,19 @@ from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.journal import Journal
 from actorsync.model.entry import Kind
+from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
+from actorsync.planning.publishing.rules import PublishRule, ResumeRule
 from actorsync.planning.selection import Selection
 from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
 from tests.support import virtual_time as simulation
 from tests.support.tiers import IS_FULL
-from tests.support.world.world import EPOCH_NS, SECOND_NS, Stop, Weather, World
+from tests.support.world.world import EPOCH_NS, SECOND_NS, Moment, Stop, Weather, World
 
 EXAMPLES = os.environ.get("ACTORSYNC_EXAMPLES")
 
 #: Few names, so that they meet: files that become directories, and back.
-PATHS: Final = st.sampled_from(("a", "b", "c", "a/a", "a/b", "b/a", "a/a/c", "c/x.tmp"))
+PATHS: Final = st.sampled_from(("a", "b", "c", "a/a", "a/b", "b/a", "a/a/c", "c/x.tmp", "index.html", "a/s.css"))
 SIZES: Final = st.sampled_from((0, 1, 7, 100, 4_097))
 TIMES: Final = st.sampled_from((None, EPOCH_NS, EPOCH_NS - 10**15, -SECOND_NS))
 FAULTS: Final = st.sampled_from((0.0, 0.0, 0.05, 0.3))
@@ -60,6 +63,10 @@ class Mirroring(RuleBasedStateMachine):
         exclude=st.sampled_from(((), ("*.tmp",), ("b/",))),
         is_patient=st.booleans(),
         by_content=st.booleans(),
+        is_burst=st.booleans(),
+        keeps_old=st.sampled_from((True, True, False)),
+        ranks=st.sampled_from((DEFAULT, DEFAULT, NONE, Ranks.of_patterns([["a", "b"], ["c"]]))),
+        smallest=st.sampled_from((None, 1, 50)),
     )
     def begin(
         self,
@@ -73,6 +80,10 @@ class Mirroring(RuleBasedStateMachine):
         exclude: tuple[str, ...],
         is_patient: bool,
         by_content: bool,
+        is_burst: bool,
+        keeps_old: bool,
+        ranks: Ranks,
+        smallest: int | None,
     ) -> None:
         self.seed = seed
         rng = random.Random(seed)
@@ -85,6 +96,7 @@ class Mirroring(RuleBasedStateMachine):
             connections=connections,
             is_patient=is_patient,
             by_content=by_content,
+            publish=PublishRule(ranks, is_burst, keeps_old=keeps_old, resume=ResumeRule(smallest)),
             backoff=Backoff(cap=4.0, jitter=rng.random),
         )
         self.world = world
@@ -222,6 +234,23 @@ class Mirroring(RuleBasedStateMachine):
     def run_for_a_while(self, faults: float, source_faults: float, stop: Stop | None, at: int) -> None:
         weather = Weather(target_faults=faults, source_faults=source_faults / 3, stop=stop, stop_at=at)
         self._simulate(self.world.run, weather)
+
+    @rule(number=st.integers(1, 6), what=st.sampled_from(("refuse", "lose", "crash", "drain", "cancel")))
+    def run_into_trouble_while_publishing(self, number: int, what: Literal["refuse", "lose"] | Stop) -> None:
+        """Meet it at one rename of a release: so between two ranks as well."""
+        self._simulate(self.world.run, Weather(moments=(Moment("publish", number, what),)))
+
+    @rule(number=st.integers(1, 12), what=st.sampled_from(("lose", "crash", "cancel")))
+    def cut_an_upload(self, number: int, what: Literal["lose"] | Stop) -> None:
+        """Break off while a file is sent."""
+        self._simulate(self.world.run, Weather(moments=(Moment("read", number, what),)))
+
+    @rule()
+    def publish_in_the_other_mode(self) -> None:
+        """Change the profile: file by file instead of a burst, or the reverse."""
+        publish = self.world.policy.publish
+        publish = attrs.evolve(publish, is_burst=not publish.is_burst)
+        self.world.policy = attrs.evolve(self.world.policy, publish=publish)
 
     @rule()
     def run_in_peace(self) -> None:

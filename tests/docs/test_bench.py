@@ -431,15 +431,17 @@ class TestVisible:
         assert site.seen().last is None
 
     def test_table_compares_the_windows_of_a_round(self) -> None:
-        rounds = [deployed("burst", 40.0, 40.5), deployed("lftp", 1.0, 51.0, ahead=2.0), done("rsync", 1, 1, "exit 1")]
-        text = render_deploys([outcome(*rounds)])
+        theirs = deployed("lftp", 1.0, 51.0, ahead=2.0)
+        at_once, failed = deployed("rsync", 3.0, 3.0), done("rclone", 1, 1, "exit 1")
+        text = render_deploys([outcome(deployed("burst", 40.0, 40.5), theirs, failed, at_once)])
         cells = [
             [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| v")
         ]
         assert cells[0] == ["vsftpd", "burst", "50.00", "0.50", "-", "0.00", "0", "0", "equal"]
         assert cells[1][2:] == ["50.00", "50.00", "0.010", "2.00", "0", "0", "equal"]
         assert cells[2][2:] == ["-", "-", "-", "-", "-", "-", "FAILED"]
-        assert text.endswith("rsync against vsftpd failed: exit 1")
+        assert cells[3][3:5] == ["0.00", "-"]
+        assert text.endswith("rclone against vsftpd failed: exit 1")
 
 
 class TestPlots:

@@ -15,6 +15,7 @@ from actorsync.endpoints.contract import Staged, Upload
 from actorsync.endpoints.ftp.wire.connection import Knowledge
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.releases import Publication, publish, put_back
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry
 from actorsync.planning.name_folding import loosest_key
@@ -235,6 +236,39 @@ async def test_lost_session_stays_lost_and_a_new_one_works() -> None:
     assert memory.files() == {"final": b"content"}, "the commit was done, and its outcome was lost"
     async with endpoint.open_session() as session:
         assert (await session.list_directory("")).problem is None
+
+
+@pytest.mark.parametrize("inodes", [True, False])
+@pytest.mark.parametrize("moment", range(6))
+async def test_release_that_breaks_off_at_any_item_is_completed_and_taken_back(moment: int, inodes: bool) -> None:
+    memory = MemoryEndpoint(inodes=inodes)
+    for name in ("one", "two"):
+        memory.write(name, b"before")
+    for verb in (publish, put_back):
+        moments = iter(range(100))
+
+        def decide(now: str, when: When, of: str = verb.__name__, moments: Iterator[int] = moments) -> None:
+            if now == of and next(moments) == moment:
+                raise ConnectionLost("cut")
+
+        endpoint = Faulty(memory, decide)
+        if verb is publish:
+            items = []
+            async with memory.open_session() as staging:
+                for name in ("one", "two", "three"):
+                    staged, _ = await staging.stage(Upload(name, f"{name}.tmp", MemoryContent(b"after")))
+                    assert isinstance(staged, Staged)
+                    items.append(Publication(staged, f"{name}.old"))
+            before = memory.files()
+        async with endpoint.open_session() as session:
+            with pytest.raises(ConnectionLost):
+                await verb(session, items)
+        async with endpoint.open_session() as session:
+            assert not [it for it in await verb(session, items) if isinstance(it, OperationRefused)]
+        if verb is publish:
+            old = {"one.old": b"before", "two.old": b"before"}
+            assert memory.files() == {**dict.fromkeys(("one", "two", "three"), b"after"), **old}
+    assert memory.files() == before
 
 
 async def test_connection_lost_during_an_upload_leaves_a_partial_temporary() -> None:

@@ -33,6 +33,7 @@ from actorsync.journal import open_journal, open_memory_journal
 from actorsync.model.event import Event, Started
 from actorsync.model.operation import Copy, Done
 from actorsync.model.report import Report
+from actorsync.planning.publishing.rules import PublishRule, ResumeRule
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
@@ -175,10 +176,12 @@ def settings_for(
     host: str | None = None,
     connections: int = 2,
     settled: bool = False,
+    resume: int = ResumeRule().smallest or 0,
 ) -> dict[str, Any]:
     """Return the settings of a run in another process, for JSON.
 
-    The source is a directory, or a server and a path on it. The target is a server or a directory.
+    The source is a directory, or a server and a path on it. The target is a server or a directory. ``resume`` is the
+    size from which on files are continued.
     """
     settings: dict[str, Any] = {
         "source": os.fspath(source) if isinstance(source, Path) else _on_server(source[0], source[1], None),
@@ -186,6 +189,7 @@ def settings_for(
         "path": path,
         "connections": connections,
         "settled": settled,
+        "resume": resume,
     }
     if isinstance(target, Path):
         return {**settings, "kind": "local", "root": os.fspath(target)}
@@ -208,9 +212,10 @@ def mirror_process(
     connections: int = 2,
     environment: Mapping[str, str] | None = None,
     stderr: int | None = None,
+    **more: Any,
 ) -> subprocess.Popen[str]:
-    """Start a run in a process of its own; see the module for its output."""
-    settings = settings_for(source, server, journal, path=path, host=host, connections=connections)
+    """Start a run in a process of its own; see the module for its output. ``more`` is passed to `settings_for`."""
+    settings = settings_for(source, server, journal, path=path, host=host, connections=connections, **more)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.mirror"],
         stdin=subprocess.PIPE,
@@ -257,6 +262,7 @@ def run_with_settings(settings: dict[str, Any], write_line: Callable[[str], obje
             connections=settings["connections"],
             observer=show,
             settled=settings["settled"],
+            publish=PublishRule(resume=ResumeRule(smallest=settings["resume"])),
             transforms=(Transform("gzip", settings["gzip"], gzip_stream),) if settings.get("gzip") else (),
         )
 

@@ -18,6 +18,10 @@ from actorsync.model.operation import (
     MakeDirectory,
     Move,
     Outcome,
+    Prepare,
+    Publish,
+    PutBack,
+    Recall,
     Remove,
     Returned,
     Skipped,
@@ -39,9 +43,10 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     """Return what is wrong with the events of a run, or None. ``report`` is the run's result, if it returned one.
 
     The first event is `Started`, and the last is the only `Stopped`. Each operation has one outcome. A directory is
-    made before its entries and removed after them. Only a directory in which a removal has failed may be listed again,
-    by an exact mirror. The sums of the report match the events. A run that was not
-    ``drained`` and ended by itself has an outcome for exactly the planned operations.
+    made before its entries and removed after them. The parts of a release may be tried, and taken back, more than
+    once. Only a directory in which a removal has failed may be listed again, by an exact mirror. The sums of the
+    report match the events. A run that was not ``drained`` and ended by itself has an outcome for exactly the
+    planned operations.
     """
     if not isinstance(events[0], Started) or sum(isinstance(event, Stopped) for event in events) != 1:
         return "not one Started and one Stopped"
@@ -51,8 +56,12 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     report = last.report
     ended: dict[tuple[type, str], Outcome] = {}
     returned: dict[tuple[type, str], Returned] = {}
+    published: set[str] = set()
     for event in events:
-        if not isinstance(event, Outcome) or isinstance(event.operation, Audit | Look | Sweep):
+        if not isinstance(event, Outcome) or isinstance(event.operation, Audit | Look | Recall | Sweep):
+            continue
+        if isinstance(event.operation, Publish | PutBack):
+            _note_part(event, published)
             continue
         key = type(event.operation), event.operation.path
         is_listed_again = isinstance(event.operation, Survey) and any(
@@ -75,14 +84,14 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     if failed != report.failed:
         return f"there are {failed} failures in the events, and {report.failed} in the report"
     done = [type(event.operation) for event in ended.values() if isinstance(event, Done) and event.operation.path]
-    if (done.count(Copy), done.count(MakeDirectory), done.count(Move), done.count(Remove)) != (
+    if (done.count(Copy) + len(published), done.count(MakeDirectory), done.count(Move), done.count(Remove)) != (
         report.copied,
         report.directories_made,
         report.moved,
         report.removed,
     ):
         return "the numbers of operations in the events and in the report differ"
-    if report.exit_code == 1 and not failed:
+    if report.exit_code == 1 and not failed and report.not_published is None:
         return "the exit code is 1 without a failure"
     if report.exit_code == 0 and (failed or report.left or report.refused or returned):
         return f"the exit code is 0 with {failed} failed, {report.left} left, {returned} not done"
@@ -91,13 +100,21 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
     return None
 
 
+def _note_part(outcome: Outcome, published: set[str]) -> None:
+    """Keep in ``published`` what a release has renamed in this run."""
+    if isinstance(outcome, Done) and isinstance(outcome.operation, Publish):
+        published.add(outcome.operation.kept.temporary)
+    elif isinstance(outcome, Done) and isinstance(outcome.operation, PutBack):
+        published.discard(outcome.operation.published.kept.temporary)
+
+
 def _misplaced(outcome: Outcome, ended: Mapping[tuple[type, str], Outcome]) -> str | None:
     """Return how an outcome breaks the order of directories and their entries, or None."""
     path = outcome.operation.path
     if isinstance(outcome, Done):
         match outcome.operation:
             case MakeDirectory():
-                below: tuple[type, ...] = (Copy, Move)
+                below: tuple[type, ...] = (Copy, Move, Prepare)
             case Remove():
                 below = (MakeDirectory,)
             case _:
@@ -127,7 +144,8 @@ def _unsettled(
     removals = settled.count(Remove) + sum(operation is Remove for operation, _ in returned)
     # An entry that could not be renamed is copied, and its old name removed.
     unmoved = sum(operation is Move and isinstance(outcome, Skipped) for (operation, _), outcome in ended.items())
-    if (settled.count(Copy) - unmoved, settled.count(MakeDirectory), settled.count(Move), removals - unmoved) != (
+    files = settled.count(Copy) + settled.count(Prepare)
+    if (files - unmoved, settled.count(MakeDirectory), settled.count(Move), removals - unmoved) != (
         planned.files,
         planned.directories,
         planned.moves,

@@ -15,6 +15,7 @@ from actorsync.actors.connections.pool import AfterRejection, Pool, Role
 from actorsync.actors.messages import holding
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel
 from actorsync.endpoints.contract import Session, traits_of
+from actorsync.endpoints.releases import free_space
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
 from actorsync.model.event import (
     BreakerOpened,
@@ -162,6 +163,9 @@ class Connection:
         if is_back:
             await self._facts.send(Resumed("down"))
         await self._report_size("the server accepted one more", before)
+        room = self.context.statistics.room
+        if self.context.is_burst and not room.is_told.is_set():
+            room.tell(await free_space(target))
         await self._report_warnings(target)
         await self._report_learned()
 

@@ -10,7 +10,7 @@ import trio
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.endpoints.contract import Content, Session, Staged, Upload
-from actorsync.endpoints.releases import Publication, publish, put_back
+from actorsync.endpoints.releases import Publication, Published, publish, put_back
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.event import Intended
@@ -79,9 +79,7 @@ class _Nothing(Content):
 async def _publish(target: Session, parts: Sequence[Publish]) -> list[Outcome]:
     results = await publish(target, [_publication(part) for part in parts])
     return [
-        Returned(part, str(result), tried=True)
-        if isinstance(result, OperationRefused)
-        else Done(part, result.entry, part.kept.source, trashed=_trashed(part, has_old=result.has_old))
+        Returned(part, str(result), tried=True) if isinstance(result, OperationRefused) else _published(part, result)
         for part, result in zip(parts, results, strict=True)
     ]
 
@@ -92,6 +90,14 @@ async def _put_back(target: Session, parts: Sequence[PutBack]) -> list[Outcome]:
         Returned(part, str(result), tried=True) if isinstance(result, OperationRefused) else Done(part, result)
         for part, result in zip(parts, results, strict=True)
     ]
+
+
+def _published(part: Publish, result: Published) -> Done:
+    """Return the outcome of a part that has its final name. One that has replaced nothing has set nothing aside."""
+    trashed = _trashed(part, has_old=result.has_old)
+    if not result.has_old and trashed is None:
+        part = attrs.evolve(part, aside=None)
+    return Done(part, result.entry, part.kept.source, trashed=trashed)
 
 
 def _trashed(part: Publish, *, has_old: bool) -> Trashed | None:

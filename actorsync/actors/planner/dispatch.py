@@ -101,6 +101,7 @@ class Dispatch:
     def _staged(self, change: Change) -> Change | Prepare:
         """Return the operation that is given out for a change: before a release, a file is only staged."""
         if self.releases.rule.is_burst and isinstance(change, Copy):
+            self.releases.expect(change)
             return Prepare(change.source, change.replaces, kept=change.kept, side=change.side)
         return change
 

@@ -5,12 +5,14 @@ It is one file because a run is told as one story.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import attrs
 import trio
 
+from actorsync.actors.leftovers import Leftovers
 from actorsync.actors.messages import Blocking, Fact, Finding, Release, Settlement, Turn, holding, in_thread
 from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
@@ -19,7 +21,6 @@ from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.intake import Intake
-from actorsync.actors.planner.leftovers import Leftovers
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.questions import Questions
@@ -68,6 +69,8 @@ class Planner:
     """The rule for modes of a profile that has none."""
     trash: tuple[TrashOpened, Callable[[], str]] | None = None
     """The trash of the run, and what returns a place in it; None where old files are not kept there."""
+    drain_seconds: float = math.inf
+    """How long a stop waits for what was begun."""
     is_complete: bool = False
     audits: Audits | None = attrs.field(default=None, init=False)
     """What this run finds out about a target that is known; None before the run."""
@@ -104,6 +107,7 @@ class Planner:
                 nursery.start_soon(story.audits.run)
                 nursery.start_soon(story.give_out, operations)
                 nursery.start_soon(story.watch_for_drain)
+                nursery.start_soon(story.releases.watch)
                 complete = await story.plan(listings)
                 self.is_complete = complete is not None
                 if complete is not None:
@@ -168,7 +172,16 @@ class Planner:
         seconds = rules.publish.remove_after
         delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
         releases = Releases(
-            rules.publish, journal, schedule, announcer, self.blocking, removals, self.draining, publisher
+            rule=rules.publish,
+            journal=journal,
+            schedule=schedule,
+            announcer=announcer,
+            blocking=self.blocking,
+            removals=removals,
+            draining=self.draining,
+            drain_seconds=self.drain_seconds,
+            statistics=self.statistics,
+            publisher=publisher,
         )
         if self.trash is not None:
             opened, place = self.trash
@@ -178,7 +191,7 @@ class Planner:
             schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages
         )
         # Another rule for modes: what is kept has the modes of the old one, and no record that tells.
-        leftovers = Leftovers(journal, self.keeping, progress, self.blocking, self.wall_clock_ns, not is_new_rule)
+        leftovers = Leftovers(journal, self.keeping, progress.do, self.blocking, self.wall_clock_ns, not is_new_rule)
         intake = Intake(
             rules=rules,
             schedule=schedule,
@@ -251,6 +264,7 @@ class _Story:
             await self.audits.look_at_root()
         if not await self.releases.recover():
             return None
+        await self.leftovers.look_again()
         if self.planner.journal.is_fresh:
             self.renames.is_enabled = False  # nothing on the target is known to be ours
         is_survey = await self.survey.begin_where_unknown()
@@ -281,6 +295,7 @@ class _Story:
         await self.audits.finish()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
+            self.releases.note_drain()
         elif complete is not None and self.planner.rules.publish.is_burst:
             await self.releases.publish_all(complete, self.intake.seen, self.intake.unseen, self.survey.unlisted)
         elif complete is not None:
@@ -320,16 +335,15 @@ class _Story:
 
     async def _recall(self) -> None:
         """Find out about files that attempts were about to move to the trash, and of which no outcome is known."""
-        for trashed in await self.planner.blocking(self.planner.journal.trash.open):
-            self.progress.schedule.add(Recall(trashed))
-        self.progress.notify()
-        await self.progress.until_idle()
+        found = await self.planner.blocking(self.planner.journal.trash.open)
+        await self.progress.do(Recall(trashed) for trashed in found)
 
     async def _announce_totals(self) -> None:
         levels, moved = self.planner.statistics, self.renames.old_paths
         removals = sum(removal.path not in moved for removal in self.progress.schedule.removals)  # none after a drain
         levels.is_total_known = True
         self.planner.is_planned = not self.renames.holds_some
+        self.releases.is_total_known.set()
         planned = levels.files_planned, levels.bytes_planned, levels.directories_planned
         await self.announcer.send(Planned(*planned, removals, self.renames.planned, self.dispatch.modes_planned))
 
@@ -353,7 +367,8 @@ class _Story:
         with operations:
             while not self.is_finished:
                 batch = schedule.next_batch()
-                self.planner.statistics.operations_ready = schedule.ready
+                # What is held back by its rank will need connections soon: they log in meanwhile.
+                self.planner.statistics.operations_ready = schedule.ready + schedule.arrivals.held
                 if batch is None:
                     await self.progress.wait()
                 else:

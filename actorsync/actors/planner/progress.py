@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TypeVar
 
 import attrs
 import trio
 
+from actorsync.model.operation import Operation
 from actorsync.planning.schedule import Schedule
 
 __all__ = ["Progress", "for_each"]
@@ -36,6 +37,13 @@ class Progress:
     async def wait(self) -> None:
         """Return after the next `notify`."""
         await self._changed.park()
+
+    async def do(self, operations: Iterable[Operation]) -> None:
+        """Have operations carried out before anything else, and return when nothing is left to do."""
+        for operation in operations:
+            self.schedule.add(operation)
+        self.notify()
+        await self.until_idle()
 
     async def until_idle(self) -> None:
         """Return when nothing is given out, nothing could be, and every consequence is announced."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 
 import attrs
@@ -11,11 +12,25 @@ from actorsync.actors.messages import Blocking, Release, ReleaseResult
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.removals import Removals
+from actorsync.actors.statistics import Statistics
+from actorsync.errors import ReleaseRefused
 from actorsync.model.entry import ScanComplete
 from actorsync.model.event import NotPublished, TrashOpened, Warned
 from actorsync.model.kept import Kept
-from actorsync.model.operation import Done, Failed, MakeDirectory, Outcome, Prepare, Publish, Sending, SetMode, Skipped
-from actorsync.model.text import counted, display
+from actorsync.model.operation import (
+    Copy,
+    Done,
+    Failed,
+    MakeDirectory,
+    Outcome,
+    Prepare,
+    Publish,
+    Sending,
+    SetMode,
+    Skipped,
+)
+from actorsync.model.text import counted, display, duration_text, size_text
+from actorsync.planning.publishing.forecast import burst_seconds
 from actorsync.planning.publishing.rules import PublishRule
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.temporary_names import aside_name
@@ -42,6 +57,8 @@ class Releases:
     blocking: Blocking
     removals: Removals
     draining: trio.Event
+    drain_seconds: float
+    statistics: Statistics
     publisher: trio.MemorySendChannel[Release]
     aside: Callable[[Kept], str] = aside_of
     opened: TrashOpened | None = None
@@ -49,6 +66,11 @@ class Releases:
     _modes: list[SetMode] = attrs.Factory(list)
     _unsent: int = 0  # files that could not be sent, and directories that could not be made
     _vanished: int = 0  # files that were gone when they were to be sent
+    _to_send: int = 0  # bytes
+    _ranks: Counter[int] = attrs.Factory(Counter)  # how many files of each rank are to be published
+    _replaced: int = 0  # how many of them replace a file
+    is_total_known: trio.Event = attrs.Factory(trio.Event)
+    """Set when everything is planned that the run is to publish."""
     is_stuck: bool = False
     """Whether a release was begun and not ended: nothing more may be done in this run."""
 
@@ -66,6 +88,30 @@ class Releases:
     def held(self) -> int:
         """How many operations wait for a release and are not in the schedule."""
         return len(self._modes)
+
+    def expect(self, copy: Copy) -> None:
+        """Count a file that is to be staged."""
+        self._to_send += copy.source.size - (0 if copy.kept is None else copy.kept.sent)
+        self._ranks[self.rule.ranks.of(copy.path)] += 1
+        self._replaced += copy.replaces
+
+    async def watch(self) -> None:
+        """Raise `ReleaseRefused` as soon as it is known that what is to be published cannot be."""
+        await self.is_total_known.wait()
+        aside = self._replaced if self.rule.keeps_old else 0
+        seconds = burst_seconds([*self._ranks.values()], len(self.statistics.connections), aside=aside)
+        if seconds > self.drain_seconds:
+            raise ReleaseRefused(
+                f"nothing was published: the burst would take about {duration_text(seconds)}, and a stop waits only "
+                f"{duration_text(self.drain_seconds)} for it; raise shutdown.drain, or sync.connections"
+            )
+        room = self.statistics.room
+        await room.is_told.wait()
+        if room.free is not None and self._to_send > room.free:
+            raise ReleaseRefused(
+                f"nothing was published: {size_text(self._to_send)} are to be sent before anything is replaced, and "
+                f'the target has room for {size_text(room.free)}; free some, or set publish.mode = "file"'
+            )
 
     def hold(self, operation: SetMode) -> None:
         """Keep a change back until everything is published."""
@@ -98,6 +144,7 @@ class Releases:
         elif await self._publish():
             await self.removals.release()
             if self.draining.is_set():
+                self.note_drain()
                 return
             if (why := self._why_not(unseen)) is not None:
                 await self._hold_back(why)
@@ -139,6 +186,8 @@ class Releases:
             if self.opened is not None:
                 await self.announcer.record(self.opened)
             result = await self._hand_over(Release(await self.blocking(self._items)))
+            if result is ReleaseResult.HELD_BACK:
+                self.note_drain()
             if result is not ReleaseResult.PUBLISHED:
                 return False
             self._staged.clear()
@@ -153,6 +202,11 @@ class Releases:
         if self._staged or self._modes:
             await self.announcer.send(NotPublished(f"nothing was published: {reason}", len(self._staged)))
         await self._leave()
+
+    def note_drain(self) -> None:
+        """Take note that a drain leaves what is staged to the next run. So this run is not complete."""
+        if self._staged:
+            self.schedule.left.is_some = self.schedule.left.is_by_drain = True
 
     async def _leave(self) -> None:
         """Leave to the next run what waits for a release."""
@@ -184,7 +238,6 @@ class Releases:
     def _item(self, prepare: Prepare, kept: Kept) -> Publish:
         record = self.journal.record(prepare.path) if prepare.replaces else None
         old = None if record is None else record.target
-        # With a trash, what others have put there since goes there as well.
-        is_kept = self.opened is not None or (old is not None and self.rule.keeps_old)
-        aside = self.aside(kept) if is_kept else None
+        # What the journal does not know of may be there as well: it could not be listed, or has come since.
+        aside = self.aside(kept) if self.rule.keeps_old or self.opened is not None else None
         return Publish(kept, self.rule.ranks.of(prepare.path), aside, old)

@@ -121,7 +121,7 @@ class NameChecks:
 
     def survives_rename(self, path: str) -> bool:
         """Return whether every name in a path is of a kind that the store was seen to keep in a rename."""
-        return not any(oddness(name) - self._renamed for name in path.split("/"))
+        return not _traits(path) - self._renamed
 
     def remove_marked(self, directory: str, mark: str) -> None:
         """Remove what a temporary became if the store changed its name. The random part of the name identifies it."""
@@ -131,11 +131,11 @@ class NameChecks:
 
 
 def _traits(path: str) -> frozenset[str]:
-    """Return the traits of all names in a path."""
-    return frozenset[str]().union(*map(oddness, path.split("/")))
+    """Return the traits of all names in a path. The ``..`` of a path that leads out of the root is no name."""
+    return frozenset[str]().union(*(oddness(name) for name in path.split("/") if name != ".."))
 
 
 def odd_directories(path: str) -> list[str]:
     """Return the directories above ``path`` that have odd names, outermost first."""
     names = path.split("/")[:-1]
-    return ["/".join(names[: depth + 1]) for depth, name in enumerate(names) if oddness(name)]
+    return ["/".join(names[: depth + 1]) for depth, name in enumerate(names) if _traits(name)]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from actorsync.model.entry import join, name_of, parent_of
 from actorsync.model.text import display
+from actorsync.planning.name_folding import loosest_key
 from actorsync.planning.temporary_names import aside_name, trial_name
 
 __all__ = [
@@ -60,7 +61,7 @@ def why_not_inside(path: str, outside: str, root: str) -> str | None:
     """Return why a path must not be used, or None: it is normalized, and below the root or in ``outside``.
 
     ``outside`` is the one directory that may lie outside of the root (``../.trash``); ``""`` if there is none. All
-    below the first name of it may be used: so it can be made.
+    below the first name of it may be used, so that it can be made, and looked for by other spellings.
     """
     names = path.split("/") if path else []
     if _NO_NAMES.isdisjoint(names):
@@ -69,7 +70,7 @@ def why_not_inside(path: str, outside: str, root: str) -> str | None:
     allowed = outside.split("/") if outside else []
     if not ups or ups != _ups(allowed) or not _NO_NAMES.isdisjoint(names[ups:]):
         return "it is not a path below the root"
-    if names[ups:] and names[ups] != allowed[ups]:
+    if names[ups:] and loosest_key(names[ups]) != loosest_key(allowed[ups]):
         return "it is not a path below the root"
     if root.count("/") < ups or not root.strip("/"):
         return f"the root has no directory above it for {display(outside)!r}; choose a path below the root"

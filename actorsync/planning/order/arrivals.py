@@ -64,10 +64,14 @@ class Arrivals:
         self._unsettled = [0] * count
         self._unreplaced: set[str] = set()  # moves that were not done: a copy follows for each
         self._excused: set[str] = set()  # what waits and holds nothing back
-        self._open = range(self._together)  # the ranks of which something may be given out
+        self._lowest = -1  # the rank that holds back those after it
+        self._open: tuple[CopyHeap, ...] = ()  # the copies that may be given out
+        self._open_moves: tuple[deque[Move], ...] = ()
+        self._has_big = big is not None
         self._is_whole = False
         self._big_out: set[str] = set()
         self.connections = 0
+        self._look()
 
     # What comes in.
 
@@ -75,16 +79,14 @@ class Arrivals:
         """Take note that a file is to arrive, now or later."""
         if not isinstance(operation, Move):
             self.give_up(operation.path)  # from here on the copy counts, and not the move that it replaces
-        self._unsettled[self._rank(operation)] += 1
-        self._look()
+        self._count(self._rank(operation), 1)
 
     def push(self, operation: Sending | Move) -> None:
         """Make an operation ready that has entered, or that comes back undone."""
         rank = self._rank(operation)
         if operation.path in self._excused:
             self._excused.discard(operation.path)
-            self._unsettled[rank] += 1
-            self._look()
+            self._count(rank, 1)
         if isinstance(operation, Move):
             self._moves[rank].append(operation)
         else:
@@ -94,8 +96,7 @@ class Arrivals:
         """Take note that no copy is to come any more for a move that was not done."""
         if path in self._unreplaced:
             self._unreplaced.discard(path)
-            self._unsettled[self._rank_of(path)] -= 1
-            self._look()
+            self._count(self._rank_of(path), -1)
 
     def note_whole(self) -> None:
         """Take note that everything was added that the source has: the ranks after the first may follow.
@@ -109,20 +110,19 @@ class Arrivals:
         """Let an operation that is not ready hold nothing back any more, until it is ready."""
         if operation.path not in self._excused:
             self._excused.add(operation.path)
-            self._unsettled[self._rank(operation)] -= 1
-            self._look()
+            self._count(self._rank(operation), -1)
 
     # What goes out.
 
     @property
     def copies_ready(self) -> int:
         """How many copies may be given out now, if there are connections."""
-        return sum(len(self._copies[rank]) for rank in self._open)
+        return sum(map(len, self._open))
 
     @property
     def moves_ready(self) -> int:
         """How many moves may be given out now."""
-        return sum(len(self._moves[rank]) for rank in self._open)
+        return sum(map(len, self._open_moves))
 
     @property
     def held(self) -> int:
@@ -134,21 +134,21 @@ class Arrivals:
 
     def next_moves(self, limit: int) -> tuple[Move, ...]:
         """Return the next moves, at most ``limit``."""
-        moves = next((self._moves[rank] for rank in self._open if self._moves[rank]), deque[Move]())
-        return tuple(moves.popleft() for _ in range(min(limit, len(moves))))
+        for moves in self._open_moves:
+            if moves:
+                return tuple(moves.popleft() for _ in range(min(limit, len(moves))))
+        return ()
 
     def next_copy(self) -> Sending | None:
         """Return the next copy; None when none may be given out now."""
-        copies = [self._copies[rank] for rank in self._open]
-        has_small = any(it.has_small for it in copies)
-        is_small = len(self._big_out) >= self._most_big(has_small=has_small)
-        chosen = next((it for it in copies if (it.has_small if is_small else it)), None)
-        if chosen is None:
-            return None
-        operation = chosen.pop(small=is_small)
-        if chosen.is_big(operation):
-            self._big_out.add(operation.path)
-        return operation
+        is_small = self._has_big and len(self._big_out) >= self._most_big()
+        for copies in self._open:
+            if copies.has_small if is_small else copies:
+                operation = copies.pop(small=is_small)
+                if self._has_big and copies.is_big(operation):
+                    self._big_out.add(operation.path)
+                return operation
+        return None
 
     def note_back(self, operation: Sending | Move) -> None:
         """Take note that a connection has an operation no more, done or not."""
@@ -164,8 +164,7 @@ class Arrivals:
         if isinstance(operation, Move) and isinstance(outcome, Skipped):
             self._unreplaced.add(operation.path)
             return
-        self._unsettled[self._rank(operation)] -= 1
-        self._look()
+        self._count(self._rank(operation), -1)
 
     def entries(self) -> Iterator[Entry]:
         """Yield the source files of all copies that are ready or held."""
@@ -185,13 +184,24 @@ class Arrivals:
     def _rank(self, operation: Sending | Move) -> int:
         return 0 if isinstance(operation, Prepare) else self._rank_of(operation.path)
 
+    def _count(self, rank: int, change: int) -> None:
+        """Change how many files of a rank are not settled."""
+        self._unsettled[rank] += change
+        if self._unsettled[rank] in {0, 1}:  # or nothing follows from it
+            self._look()
+
     def _look(self) -> None:
         """Find the ranks that are given out: the lowest one of which something is not settled."""
         last = len(self._unsettled) - 1
         lowest = next((rank for rank, left in enumerate(self._unsettled) if left), last) if self._is_whole else 0
-        self._open = range(self._together) if lowest < self._together else range(lowest, lowest + 1)
+        if lowest == self._lowest:
+            return
+        self._lowest = lowest
+        which = slice(0, self._together) if lowest < self._together else slice(lowest, lowest + 1)
+        self._open, self._open_moves = tuple(self._copies[which]), tuple(self._moves[which])
 
-    def _most_big(self, *, has_small: bool) -> float:
+    def _most_big(self) -> float:
+        has_small = any(it.has_small for it in self._open)
         if self._is_whole and not has_small:
             return math.inf
         return max(self.connections - 1, 0 if has_small else 1)

@@ -40,16 +40,18 @@ class Keeping:
     rule: ResumeRule = attrs.field(factory=ResumeRule)
     _kept: dict[str, Kept] = attrs.field(factory=dict, init=False)  # by temporary
     _best: dict[str, Kept] = attrs.field(factory=dict, init=False)  # by path
+    _told: set[str] = attrs.field(factory=set, init=False)  # temporaries that the journal has told of
     _ours: set[str] = attrs.field(factory=set, init=False)  # temporaries of this run
     _planned: dict[str, Entry] = attrs.field(factory=dict, init=False)  # what the scan has shown, by path
 
     # What the planner asks.
 
     def begin(self, kept: Iterable[Kept], now: float) -> None:
-        """Bring in what earlier runs have left, as far as it may be taken up at ``now``."""
+        """Bring in what earlier runs have left, as far as it may be taken up at ``now``. Each temporary once."""
         for item in kept:
-            if self._is_worth_it(item, now):
+            if item.temporary not in self._told and self._is_worth_it(item, now):
                 self._add(item)
+            self._told.add(item.temporary)
 
     def spared(self, temporary: str) -> Kept | None:
         """Return what an earlier run has kept under a temporary name; None if it is to be swept."""

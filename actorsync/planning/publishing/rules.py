@@ -46,8 +46,6 @@ class PublishRule:
     """How files get their final names.
 
     File by file, in the order of their ``ranks``; with ``is_burst`` nothing is visible until everything is staged.
-    With ``has_moves`` a file that was renamed is renamed on the target as well, which a burst does not do: its old name
-    would be gone before the commit point.
     What is to be removed stays ``remove_after`` seconds longer. With ``keeps_old`` a burst can be rolled back.
     ``maintenance`` is the path of an empty file that is there during a burst. ``resume`` says which files are continued
     where they broke off, ``trash`` where old versions go; None for nowhere.
@@ -55,7 +53,6 @@ class PublishRule:
 
     ranks: Ranks = DEFAULT
     is_burst: bool = False
-    has_moves: bool = True
     remove_after: float = 0.0
     keeps_old: bool = True
     maintenance: str | None = None
@@ -64,8 +61,12 @@ class PublishRule:
 
     @property
     def renames(self) -> bool:
-        """Whether renamed files are renamed on the target. What stays for a while keeps its old name, too."""
-        return self.has_moves and not self.remove_after
+        """Whether renamed files are renamed on the target.
+
+        A burst does not do that: the old name would be gone before the commit point. And what stays for a while keeps
+        its old name, too.
+        """
+        return not (self.is_burst or self.remove_after)
 
 
 FILE_BY_FILE: Final = PublishRule()

@@ -27,6 +27,7 @@ from typing import Final, TypeAlias, TypeVar
 import trio
 
 from actorsync.endpoints.contract import Endpoint, Source
+from actorsync.endpoints.releases import ReachesOutside
 from actorsync.testing.conformance.place import Place, checking
 from actorsync.testing.conformance.source_checks import SOURCE_CHECK_FUNCTIONS, Tree, fill, tree_of
 from actorsync.testing.conformance.suite import CHECK_FUNCTIONS, NEED_DIRECTORIES
@@ -104,7 +105,8 @@ async def check_endpoint(
 
     async def written(check: Callable[[Place], Awaitable[None]]) -> None:
         async with _opened(make()) as endpoint:
-            place = Place(endpoint, keeps_times=keeps_times, reads=reads, keeps_directories=keeps_directories)
+            outside = endpoint.outside if isinstance(endpoint, ReachesOutside) else ""
+            place = Place(endpoint, keeps_times, reads, keeps_directories, outside)
             with checking(place):
                 await check(place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
 import attrs
@@ -246,7 +247,7 @@ async def check_directory_beside_the_root_takes_old_files(place: Place) -> None:
     """Old files are set aside in the directory beside the root, and come back from there."""
     if not place.outside:
         return
-    trash = join(place.outside, f"{id(place):x}")
+    trash = join(place.outside, secrets.token_hex(8))
     async with place.endpoint.open_session() as session:
         await make(session, place.outside, trash, join(trash, "d"), "d")
         old = await put(session, "d/file", b"before")
@@ -266,7 +267,7 @@ async def check_files_move_to_the_directory_beside_the_root_and_back(place: Plac
     """Files move across the border in both directions, and are listed and removed there; no other path leads out."""
     if not place.outside:
         return
-    trash = join(place.outside, f"{id(place):x}")
+    trash = join(place.outside, secrets.token_hex(8))
     async with place.endpoint.open_session() as session:
         await make(session, place.outside, trash)
         entries = [await put(session, name, name.encode()) for name in ("one", "two")]

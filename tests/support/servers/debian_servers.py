@@ -116,6 +116,8 @@ class Options:
     """ProFTPD and Pure-FTPd: the most files that the user may have, and the most MiB in all."""
     has_hashes: bool = False
     """ProFTPD: the commands HASH, XSHA256 and others return hashes of files."""
+    store_restart: bool = True
+    """ProFTPD: uploads may be continued with REST and STOR, which is not its default."""
     dot_files: bool = True
     """Pure-FTPd: names may begin with a dot."""
 
@@ -339,7 +341,7 @@ def _proftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct
         AuthOrder mod_auth_file.c
         RequireValidShell off
         AllowOverwrite on
-        AllowStoreRestart on
+        AllowStoreRestart {"on" if options.store_restart else "off"}
         PidFile {folder}/pid
         ScoreboardFile {folder}/scoreboard
         ControlsEngine off

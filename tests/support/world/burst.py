@@ -18,7 +18,7 @@ from actorsync.planning.publishing.rules import PublishRule
 from actorsync.planning.temporary_names import is_own
 from tests.support.world.memory_mirror import ONE, Mirror
 
-__all__ = ["BURST", "NAMES", "Stubborn", "a_site", "restart", "site_of", "write_new"]
+__all__ = ["BURST", "NAMES", "Stubborn", "Telling", "a_site", "restart", "site_of", "write_new"]
 
 BURST = attrs.evolve(ONE, connections=2, publish=PublishRule(is_burst=True))
 
@@ -112,3 +112,24 @@ class _StubbornSession(SessionWrapper):
             else:
                 results += await put_back(self._real, [item])
         return results
+
+
+@attrs.define(eq=False)
+class Telling(EndpointWrapper[Endpoint]):
+    """A target that tells how much room it has, or does not tell."""
+
+    free: int | None = None
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        async with self.real.open_session() as session:
+            yield _TellingSession(session, self.free)
+
+
+class _TellingSession(SessionWrapper):
+    def __init__(self, real: Session, free: int | None) -> None:
+        super().__init__(real)
+        self._free = free
+
+    async def free_space(self) -> int | None:
+        return self._free

@@ -10,54 +10,31 @@ To add a kind, add a class and its line in `KINDS`; no seed that there is tells 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 from unittest.mock import patch
 
 import trio
 
+from actorsync.actors.connections import parts
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File
 from actorsync.errors import ConnectionLost, OperationRefused, TargetFull
 from actorsync.model.entry import Kind, join
 from actorsync.model.operation import Operation, Outcome
 from actorsync.planning.drift import EVERYTHING, AuditRule
+from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.schedule import Schedule
 from tests.support.virtual_time import channels_of, stream
+from tests.support.world.publishing_climate import Burst, Ranking, Resume, Rule, Trash
+from tests.support.world.trouble import Trouble, at
 from tests.support.world.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS
 
 if TYPE_CHECKING:
     from tests.support.world.simulation import Story
 
-__all__ = ["KINDS", "NO_CLIMATE", "Climate"]
-
-
-class Trouble:
-    """One kind of trouble in one story: with what chance it is there at all, and what it does then."""
-
-    chance: ClassVar[float] = 0.2
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-
-    def settle(self, story: Story) -> None:
-        """Set what is so from the beginning."""
-
-    def during(self, story: Story) -> None:
-        """Write into the story's agenda what happens in the run that begins."""
-
-    def between(self, story: Story) -> None:
-        """Do something before the next run."""
-
-    def step(self) -> int:
-        """Return a step of a run at which something may happen."""
-        return self.rng.choice((5, 15, 40, 100)) + self.rng.randrange(30)
-
-    def steps(self, count: int = 3) -> list[int]:
-        """Return several."""
-        return sorted(self.step() for _ in range(count))
+__all__ = ["BEFORE_RELEASES", "KINDS", "NO_CLIMATE", "Climate"]
 
 
 class Full(Trouble):
@@ -370,7 +347,13 @@ KINDS: Final[dict[str, type[Trouble]]] = {
     "specials": Specials,
     "audits": Audits,
     "unmounted": Unmounted,
+    "burst": Burst,
+    "ranks": Ranking,
+    "resume": Resume,
+    "trash": Trash,
 }
+#: Kinds that are older than releases.
+BEFORE_RELEASES: Final = tuple(kind for kind in KINDS if kind not in {"burst", "ranks", "resume", "trash"})
 
 
 class Climate:
@@ -392,6 +375,12 @@ class Climate:
                 troubles[name] = kind(rng)
         return cls(troubles)
 
+    @classmethod
+    def before_releases(cls, seed: int) -> Climate:
+        """Return what ``seed`` says without the kinds of releases: what it said before there were any."""
+        climate = cls.of(seed)
+        return cls({name: trouble for name, trouble in climate.troubles.items() if name in BEFORE_RELEASES})
+
     def has(self, kind: str) -> bool:
         return kind in self.troubles
 
@@ -399,6 +388,14 @@ class Climate:
         """Return how a run looks at the target; None for not at all."""
         audits = self.troubles.get("audits")
         return audits.rule() if isinstance(audits, Audits) else None
+
+    def publish_rule(self) -> PublishRule:
+        """Return how files get their names."""
+        rule = FILE_BY_FILE
+        for trouble in self.troubles.values():
+            if isinstance(trouble, Rule):
+                rule = trouble.changed(rule)
+        return rule
 
     def age_of(self, otherwise: int | None) -> int | None:
         """Return the time for a file that was to have the time ``otherwise``."""
@@ -416,6 +413,8 @@ class Climate:
             stack.enter_context(channels_of(self.channel_size))
             if self.window is not None:
                 stack.enter_context(_narrow_schedule(self.window, story))
+            if self.has("resume"):  # the journal gets to know after a few bytes how far an upload is
+                stack.enter_context(patch.object(parts, "_STEP", 500))
             yield
 
     @contextmanager
@@ -425,6 +424,12 @@ class Climate:
             trouble.during(story)
         yield
         story.agenda.clear()
+
+    async def afterwards(self, story: Story) -> None:
+        """Do what is to be done right after a run."""
+        for trouble in self.troubles.values():
+            if (work := trouble.afterwards(story)) is not None:
+                await work()
 
     def between(self, story: Story) -> None:
         for trouble in self.troubles.values():
@@ -438,11 +443,6 @@ class Climate:
 
 #: The old weather alone.
 NO_CLIMATE: Final = Climate({})
-
-
-def at(story: Story, step: int, happen: Any) -> None:
-    """Have something happen at a step of the run that begins."""
-    story.agenda.setdefault(step, []).append(happen)
 
 
 @contextmanager

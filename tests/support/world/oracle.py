@@ -16,6 +16,8 @@ The invariants, and when each is checked:
 10  one writer, ordered                             at every command; outcomes by `tests.support.trace`
 12  bounded: time, steps, channels, the schedule    `tests.support.world.world`
 13  what is said to have drifted has been changed   at every fact
+14  a release is all or nothing, and 15  ranks      `tests.support.world.release_oracle`
+16  nothing is lost, and 17  undone stays undone    `tests.support.world.trash_oracle`
 ==  ==============================================  ==================================================================
 
 11, who is let in and what is kept secret, is not simulated: there is nobody here to keep a secret from.
@@ -25,11 +27,12 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from actorsync.endpoints.contract import Relocation, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
@@ -43,13 +46,31 @@ from actorsync.model.event import (
     Intended,
     MemoryVoided,
     MovesIntended,
+    PartSent,
+    Released,
+    ReleaseEnded,
     RemovalIntended,
     Swept,
+    TrashOpened,
 )
-from actorsync.model.operation import Audit, Compare, Copy, Done, Failed, Look, MakeDirectory, Move, Remove, Skipped
+from actorsync.model.operation import (
+    Audit,
+    Compare,
+    Copy,
+    Done,
+    Failed,
+    Look,
+    MakeDirectory,
+    Move,
+    Publish,
+    Remove,
+    Skipped,
+)
 from actorsync.planning.reconcile import looks_equal
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
+from tests.support.world.release_oracle import ReleaseOracle
+from tests.support.world.trash_oracle import TrashOracle, is_in_trash
 
 if TYPE_CHECKING:
     from tests.support.world.watched import WatchedTarget
@@ -67,6 +88,10 @@ _LASTING: Final = (
     Forgotten,
     Drifted,
     MemoryVoided,
+    PartSent,
+    Released,
+    ReleaseEnded,
+    TrashOpened,
 )
 
 
@@ -98,6 +123,9 @@ class Oracle:
     #: Files that were taken for equal because of their size and time, and are not: no mirror can see that.
     believed: set[str] = attrs.Factory(set)
     violations: list[str] = attrs.Factory(list)
+    #: The release that is open, if one is.
+    releases: ReleaseOracle = attrs.field(init=False)
+    trash: TrashOracle = attrs.field(init=False)
 
     policy: Policy | None = None
     listings: Mapping[str, Listing] = attrs.Factory(dict)
@@ -110,6 +138,15 @@ class Oracle:
     _root_before: Root | None = None
     _source: MemoryEndpoint | None = None
     _durable: dict[int, Event] = attrs.Factory(dict)
+    _verb: str = ""
+
+    @releases.default
+    def _watch_releases(self) -> ReleaseOracle:
+        return ReleaseOracle(self.blame, self.is_strange)
+
+    @trash.default
+    def _watch_trash(self) -> TrashOracle:
+        return TrashOracle(self.blame, self.is_strange)
 
     # What the world tells.
 
@@ -130,6 +167,7 @@ class Oracle:
         self._durable.clear()
         self.doomed.clear()
         self.moving.clear()
+        self.releases.highest = 0
 
     def published(self, event: Event) -> None:
         """An event was announced."""
@@ -142,10 +180,15 @@ class Oracle:
 
     def was_told(self, verb: str, path: str) -> None:
         """A command is about to be done."""
-        if path and not {"", ".", ".."}.isdisjoint(path.split("/")):
+        moved = self.target.relocations.get(path) if verb == "move" else None
+        self._verb, self._under_way = verb, None
+        if moved is not None and (is_in_trash(path) or is_in_trash(moved.entry.path)):
+            self._was_told_of_trash(moved)
+            return
+        if path and not {"", ".", ".."}.isdisjoint(path.split("/")) and not is_in_trash(path):
             self.blame(f"3: {verb} {path!r} leaves the root")
         match verb:
-            case "make" if path not in self.folders:
+            case "make" if path not in self.folders and not is_in_trash(path):
                 self.blame(f"3: make {path!r}, which the source never had")
             case "stage":
                 self._check_stage(path)
@@ -157,30 +200,70 @@ class Oracle:
                 self._check_move(path)
             case "remove":
                 self._check_removal(path)
+            case "publish" if not self._is_set_aside(path):
+                self.releases.check_publish(self.target, path)
+            case "put_back":
+                self.releases.check_put_back(self.target, path)
         self._removing = path if verb == "remove" else self.moving[path].target.path if verb == "move" else None
         self._under_way = self.moving[path] if verb == "move" else None
 
+    def _was_told_of_trash(self, moved: Relocation) -> None:
+        """A file is about to go to the trash, or to come back."""
+        old = moved.entry.path
+        self._removing = old
+        if old in self.intended:
+            return  # the file that tries the trash
+        if is_in_trash(old):
+            self.trash.check_recall(old, moved.path)
+            return
+        self.trash.check_move(old, moved.path)
+        self._check_removal(old)
+
+    def _is_set_aside(self, path: str) -> bool:
+        """Return whether a file gets its name by itself, and the old one goes to the trash."""
+        policy = self.policy
+        assert policy is not None
+        has_trash = policy.publish.trash is not None and not policy.publish.is_burst
+        return has_trash and any(item.path == path for item in self.journal.trash.open())
+
+    def _is_recalled(self, path: str) -> bool:
+        """Return whether a file comes back from the trash to ``path``."""
+        moved = self.target.relocations.get(path)
+        return moved is not None and is_in_trash(moved.entry.path)
+
+    def was_replaced(self, path: str, node: File) -> None:
+        """16: a file has lost its name."""
+        assert self.policy is not None
+        if self.policy.publish.trash is not None and path not in self.intended and not is_in_trash(path):
+            self.trash.check_kept(self.target, path, node)
+
     def was_put(self, path: str, node: Node) -> None:
         """Something is at ``path`` now."""
-        if path in self.intended:
+        if path in self.intended or is_in_trash(path):
             return
+        if isinstance(node, File):
+            self._check_order(path)
         self.unrecorded.add(path)
         self.believed.discard(path)
-        self.strange.discard(path)
+        if path not in self.releases.items and not self._is_recalled(path):  # until the release has ended
+            self.strange.discard(path)
         if self._under_way is not None and self._under_way.path == path and self._is_a_belief(self._under_way):
             self.believed.add(path)
-        elif isinstance(node, File) and node.data not in self.versions.get(path, ()):
+        elif isinstance(node, File) and node.data not in self._may_hold(path):
             self.blame(f"1: {path!r} holds {node.data[:40]!r}, which the source never had")
 
     def was_taken(self, path: str, node: Node) -> None:
         """Something is gone from ``path``."""
-        if path in self.intended:
+        if path in self.intended or is_in_trash(path):
             return
         self.unrecorded.add(path)
-        if path != self._removing:
+        is_replaced = self.target.is_at(path, "publish", "put_back")  # by another version, whatever was there
+        if path != self._removing and not is_replaced:
             self.blame(f"8: {path!r} is gone, and nobody was told to remove it")
         record = self.journal.record(path)
-        if isinstance(node, File) and record is not None and self.target.entry(path, node) != record.target:
+        if is_replaced or not isinstance(node, File) or record is None:
+            return
+        if self.target.entry(path, node) != record.target:
             self.blame(f"8: {path!r} is gone, and was not what the journal knows: {record.target}")
 
     def was_recorded(self, facts: Sequence[Event]) -> None:
@@ -199,14 +282,23 @@ class Oracle:
                     self.unrecorded -= {operation.path, operation.target.path}
                 case Skipped(Remove() as operation):
                     self.unrecorded.discard(operation.path)
-                case RemovalIntended(paths):
+                case RemovalIntended(paths, trashed):
                     self.doomed.update(paths)
+                    self.trash.announce(trashed)
                 case MovesIntended(moves):
                     self.moving.update({move.path: move for move in moves})
-                case Intended(temporaries, source):
+                case Intended(temporaries, source, trashed):
+                    self.trash.announce(() if trashed is None else (trashed,))
                     self.intended.update(temporaries)
                     for temporary in temporaries:
                         self._check_intent(temporary, source)
+                case Released(items):
+                    self._check_release(items)
+                case ReleaseEnded(rolled_back, refused):
+                    self.unrecorded -= self.releases.items.keys()
+                    if rolled_back is None:
+                        self.strange -= self.releases.items.keys() - set(refused)
+                    self.releases.was_ended(self.target, rolled_back, refused)
                 case Drifted(path, is_mended=is_mended):
                     self._check_drift(fact)
                     if is_mended:  # from now on the journal says of it what is there
@@ -223,6 +315,18 @@ class Oracle:
         """The journal that knew the temporaries is lost."""
         self.orphans |= self.intended
         self.intended.clear()
+        self.strange |= self.trash.forget(self.target, self.journal)
+        self.releases.forget(item for item, _ in self.journal.release())
+
+    def remember(self) -> Callable[[], None]:
+        """Return a function that forgets what is learned from now on, as a crash does."""
+        unrecorded, memory = set(self.unrecorded), self.releases.memory()
+
+        def recall() -> None:
+            self.unrecorded = unrecorded
+            self.releases.recall(memory)
+
+        return recall
 
     def blame(self, violation: str) -> None:
         """Something is wrong."""
@@ -231,22 +335,76 @@ class Oracle:
 
     # The invariants.
 
+    def _may_hold(self, path: str) -> set[bytes]:
+        """Return what a final name may hold now. What is taken back may be of others."""
+        versions = self.versions.get(path, set())
+        is_back = self.target.is_at(path, "put_back") or self._is_recalled(path)
+        return versions | self.foreign.get(path, set()) if is_back else versions
+
+    def _check_order(self, path: str) -> None:
+        """14: in a burst, a file gets its final name by its release alone. 15: file by file, in the order of ranks."""
+        policy = self.policy
+        assert policy is not None
+        if (self.target.is_at(path, "publish") and path in self.releases.items) or self.target.is_at(path, "put_back"):
+            return
+        if self._is_recalled(path):
+            return
+        if policy.publish.is_burst and self._verb != "respell":
+            self.blame(f"14: {self._verb} gives {path!r} its name, and no release does")
+        if self._verb == "commit" or self.target.is_at(path, "publish"):
+            had_to_wait = any(below(path, it) or below(it, path) for it in self._removed)
+            ranks = policy.publish.ranks
+            # The first ranks may go together: nothing in one of them needs what is in another.
+            rank = max(ranks.of(path), ranks.together - 1)
+            self.releases.was_committed(path, rank, may_be_late=had_to_wait)
+
+    def _check_release(self, items: Sequence[Publish]) -> None:
+        """2 and 14: what is released is whole, and one version of what was read."""
+        asides = {item.aside: item.path for item in items if item.aside is not None}
+        self.trash.places.update({aside: path for aside, path in asides.items() if is_in_trash(aside)})
+        self.intended |= {aside for aside in asides if not is_in_trash(aside)}
+        self.releases.was_released(items, self.target)
+        for item in items:
+            data, source = self.releases.new.get(item.path), item.kept.source
+            if data is not None and data not in self._contents_of(source):
+                self.blame(f"2: {item.path!r} is released as {source}, which never held that")
+
     def _check_stage(self, temporary: str) -> None:
         if temporary not in dict(self.journal.pending()):
             self.blame(f"9: {temporary!r} is made before the journal knows it")
-        if temporary in self.staged:
+        upload = self.target.uploads[temporary]
+        if upload.start:
+            self._check_continued(upload)
+        elif temporary in self.staged:
             self.blame(f"9: {temporary!r} is used a second time")
         self.staged.add(temporary)
         directory = parent_of(temporary)
         if not isinstance(self.target.find(directory), Directory) and not self._is_unsure(directory):
             self.blame(f"10: {temporary!r} is sent, and its directory is not there")
         path = self.purposes[temporary]
+        if not path:
+            return
         record, seen = self.journal.record(path), self._entry_seen(path)
         if record is not None and record.source == seen and seen is not None and record.digest is None:
             self.blame(f"6: {path!r} is sent, and the journal has it just so")
 
+    def _check_continued(self, upload: Upload) -> None:
+        """2: what is continued is a part of the same version. 6: no more of it is sent again than is not trusted."""
+        temporary, there = upload.temporary, self.target.find(upload.temporary)
+        known = {kept.temporary: kept for kept in self.journal.kept() if not kept.is_complete}
+        kept, entry = known.get(temporary), upload.content.entry
+        if kept is None:
+            self.blame(f"9: {temporary!r} is continued, and the journal has no part of it")
+        elif attrs.evolve(kept.source, mode=None) != attrs.evolve(entry, mode=None):
+            self.blame(f"2: {temporary!r} is a part of {kept.source}, and is continued as {entry}")
+        size = len(there.data) if isinstance(there, File) else 0
+        if size - upload.start > self.target.overlap:
+            self.blame(f"6: {temporary!r} has {size} bytes, and is sent again from {upload.start}")
+
     def _check_intent(self, temporary: str, source: Entry | None) -> None:
-        assert source is not None
+        if source is None:  # the file that tries the trash, and what a release has set aside
+            self.purposes.setdefault(temporary, "")
+            return
         if temporary in self.purposes:
             self.blame(f"9: {temporary!r} is announced a second time")
         self.purposes[temporary] = source.path
@@ -457,7 +615,7 @@ class Oracle:
 
         8: what is ours is found by way of directories: one that is forgotten would leave it there for ever.
         """
-        records = self.journal.subtree("")
+        records, held = self.journal.subtree(""), self.journal.trash.held()
         # A survey may have seen a temporary as well. What became of a sweep that failed is known after the next one.
         swept = {path for path, _ in self.journal.pending()}
         known = {"", *(record.target.path for record in records)}
@@ -476,7 +634,7 @@ class Oracle:
             found = self.target.entry(path, node)
             if found.kind is not record.target.kind or (isinstance(node, File) and found != record.target):
                 self.blame(f"7: the journal has {record.target}, the target has {found}")
-            if record.source is None or not isinstance(node, File) or path in self.believed:
+            if record.source is None or not isinstance(node, File) or path in self.believed or path in held:
                 continue
             if node.data not in self._contents_of(record.source):
                 self.blame(f"7: the journal takes {path!r} for a version that it is not")
@@ -500,7 +658,12 @@ class Oracle:
     def check_target(self) -> None:
         """1 and 9: each file is a version of its own, or is what others put there, or a temporary the journal knows."""
         known = {path for path, _ in self.journal.pending()}
+        for item, _ in self.journal.release():
+            known |= {item.kept.temporary, item.aside or item.kept.temporary}
+        self.trash.check(self.target, self.journal)
         for path, data in self.target.files().items():
+            if is_in_trash(path):
+                continue
             if path in self.intended:
                 if path not in known:
                     self.blame(f"9: {path!r} was left behind, and is forgotten")

@@ -81,6 +81,7 @@ class Story(World):
             weather = self._any_weather()
             with self.climate.during(self):
                 await self.run(weather)
+            await self.climate.afterwards(self)
             await trio.sleep(rng.choice((0.0, 0.5, 3.0, 100.0)))
             self._between_runs()
         await trio.sleep(10)
@@ -200,7 +201,13 @@ class Story(World):
         )
         has = self.climate.has
         rule = self.climate.audit_rule()
-        return attrs.evolve(policy, is_automatic=has("automatic"), is_patient=has("patient"), audit=rule)
+        return attrs.evolve(
+            policy,
+            is_automatic=has("automatic"),
+            is_patient=has("patient"),
+            audit=rule,
+            publish=self.climate.publish_rule(),
+        )
 
     def _any_weather(self) -> Weather:
         rng = self.rng

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 import attrs
 
-from actorsync.endpoints.contract import Staged, Upload
+from actorsync.endpoints.contract import Relocation, Staged, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint, MemorySession
-from actorsync.endpoints.memory.tree import Directory, Node
+from actorsync.endpoints.memory.tree import Directory, File, Node, walk
+from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.journal.audit_memory import AuditMemory
@@ -39,25 +40,31 @@ class WatchedTarget(MemoryEndpoint):
         self, now: Callable[[], int], precision_ns: int, *, exists: bool, saw: Callable[[str], None] = lambda kind: None
     ) -> None:
         self.oracle: Oracle | None = None
-        self._saw = saw
+        self.saw = saw
         super().__init__("target", now=now, precision_ns=precision_ns, inodes=False, exists=exists)
         self.log = _Log(self._command)
         self.busy: dict[str, list[str]] = {}
+        self.relocations: dict[str, Relocation] = {}
+        self.uploads: dict[str, Upload] = {}
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
         async with super().open_session():
             yield _WatchedTargetSession(self)
 
+    def is_at(self, path: str, *verbs: str) -> bool:
+        """Return whether one of these verbs is under way for a path."""
+        return not set(verbs).isdisjoint(self.busy.get(path, ()))
+
     def has_room(self, more: int) -> bool:
         if super().has_room(more):
             return True
-        self._saw("full")
+        self.saw("full")
         return False
 
     def check_trouble(self, path: str) -> None:
         if path in self.trouble:
-            self._saw("cursed")
+            self.saw("cursed")
         super().check_trouble(path)
 
     @contextmanager
@@ -72,21 +79,35 @@ class WatchedTarget(MemoryEndpoint):
         finally:
             others.remove(verb)
 
+    def holds(self, node: Node) -> bool:
+        """Return whether a file has a name anywhere, in the trash or out of it."""
+        return any(it is node for root in (self._root, self._above) for _, it in walk(root))
+
     def put(self, path: str, node: Node) -> None:
+        old = self.find(path)
         super().put(path, node)
         if self.oracle is not None:
             self.oracle.was_put(path, node)
+            if isinstance(old, File) and old is not node:
+                self.oracle.was_replaced(path, old)
 
     def take(self, path: str) -> Node:
         node = super().take(path)
         if self.oracle is not None:
             self.oracle.was_taken(path, node)
+            if isinstance(node, File):
+                self.oracle.was_replaced(path, node)
         return node
 
     def fork(self) -> WatchedTarget:
         """Return a copy of the tree as it is now: what is on the disk of a server when its clients are killed."""
-        copy = WatchedTarget(self._now, self.precision_ns, exists=False, saw=self._saw)
-        copy._root = None if self._root is None else _copy_of(self._root)
+        copy = WatchedTarget(self._now, self.precision_ns, exists=False, saw=self.saw)
+        copies: dict[int, Node] = {}
+        copy._root = None if self._root is None else _copy_of(self._root, copies)
+        copy._above = _copy_of(self._above, copies)
+        copy.outside, copy.has_links = self.outside, self.has_links
+        copy.can_resume, copy.overlap, copy.block = self.can_resume, self.overlap, self.block
+        copy.pieces = self.pieces
         copy.capabilities, copy.max_sessions = self.capabilities, self.max_sessions
         copy.trouble, copy.capacity = self.trouble, self.capacity
         return copy
@@ -96,11 +117,14 @@ class WatchedTarget(MemoryEndpoint):
             self.oracle.was_told(verb, path)
 
 
-def _copy_of(directory: Directory) -> Directory:
-    children: dict[str, Node] = {
-        name: _copy_of(node) if isinstance(node, Directory) else attrs.evolve(node)
-        for name, node in directory.children.items()
-    }
+def _copy_of(directory: Directory, copies: dict[int, Node]) -> Directory:
+    """Return a copy of a directory. A file with two names is one file in the copy as well."""
+    children: dict[str, Node] = {}
+    for name, node in directory.children.items():
+        if isinstance(node, Directory):
+            children[name] = _copy_of(node, copies)
+        else:
+            children[name] = copies.setdefault(id(node), attrs.evolve(node))
     return attrs.evolve(directory, children=children)
 
 
@@ -114,10 +138,29 @@ class _WatchedTargetSession(MemorySession):
     ) -> _ResultT | OperationRefused:
         if isinstance(item, Staged) and self._endpoint.find(item.temporary) is None:
             return await super()._one(verb, path, do, item)  # what is gone cannot be renamed: this only looks
+        if isinstance(item, Relocation):
+            self._endpoint.relocations[path] = item
         with self._endpoint.working_on(path, verb):
             return await super()._one(verb, path, do, item)
 
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        results: list[Published | OperationRefused] = []
+        for item in items:
+            with self._endpoint.working_on(item.staged.path, "publish"):
+                results += await super().publish([item])
+        return results
+
+    async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
+        results: list[Entry | OperationRefused | None] = []
+        for item in items:
+            with self._endpoint.working_on(item.staged.path, "put_back"):
+                results += await super().put_back([item])
+        return results
+
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
+        self._endpoint.uploads[upload.temporary] = upload
+        if upload.start:
+            self._endpoint.saw("resume")
         with self._endpoint.working_on(upload.path, "stage"):
             return await super()._write(upload, ahead)
 

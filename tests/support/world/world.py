@@ -18,12 +18,14 @@ from typing import Final, Literal
 import attrs
 import trio
 
+from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File, Special
 from actorsync.errors import ConnectionLost, FatalError, OperationRefused
 from actorsync.journal import Journal, open_memory_journal
 from actorsync.model.entry import Kind, parent_of
+from actorsync.model.event import TrashOpened
 from actorsync.model.report import Report
 from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.planning.parking import LONGEST_DELAY
@@ -34,9 +36,10 @@ from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.trace import NEVER_PLANNED, check_trace
 from tests.support.virtual_time import inline
 from tests.support.world.oracle import Oracle, below
+from tests.support.world.trash_oracle import site_of
 from tests.support.world.watched import WatchedJournal, WatchedSource, WatchedTarget
 
-__all__ = ["ALIEN", "EPOCH_NS", "NAMES", "SECOND_NS", "Stop", "Weather", "World", "fresh_journal"]
+__all__ = ["ALIEN", "EPOCH_NS", "NAMES", "SECOND_NS", "Moment", "Stop", "Weather", "World", "fresh_journal"]
 
 EPOCH_NS: Final = 1_700_000_000 * 10**9
 SECOND_NS: Final = 10**9
@@ -61,6 +64,15 @@ def fresh_journal() -> Journal:
 
 
 @attrs.frozen
+class Moment:
+    """What happens when a verb of the target (see `Faulty`) is asked for the ``number``-th time in a run, from 1."""
+
+    verb: str
+    number: int
+    what: Literal["lose", "refuse"] | Stop
+
+
+@attrs.frozen
 class Weather:
     """What goes wrong in one run: how often, how, and when it is stopped."""
 
@@ -70,6 +82,7 @@ class Weather:
     longest_wait: float = 5.0
     stop: Stop | None = None
     stop_at: int = 0
+    moments: tuple[Moment, ...] = ()
 
 
 class World:
@@ -101,10 +114,15 @@ class World:
         self.dead = False
         self.is_running = False
         self._has_journal_failed = False
-        self._crashed: tuple[WatchedTarget, Journal, set[str]] | None = None
+        self._crashed: tuple[WatchedTarget, Journal, Callable[[], None]] | None = None
         self._shutdown = Shutdown()
         self._outside = trio.CancelScope()
         self._asked_at: float | None = None
+        self._asked_for: Counter[str] = Counter()
+        self._stopped_by: Stop | None = None
+        self._cuts = 0
+        #: The site before each run that keeps what it changes, by the number of the run; None where it is not known.
+        self.snapshots: dict[int, dict[str, bytes] | None] = {}
 
     # What the teller may do at any step.
 
@@ -115,9 +133,18 @@ class World:
         """Say how long a drain and a cancel may take in the next run."""
         return 5.0, 1.0
 
+    def cut(self) -> None:
+        """Lose the next connection that a file is sent over."""
+        self._cuts += 1
+
+    def any_pipeline(self) -> Pipeline:
+        """Return the hooks of the next run."""
+        return Pipeline()
+
     def calm(self) -> None:
         """End everything that goes wrong beside the weather."""
         self.agenda.clear()
+        self._cuts = 0
         self.target.capacity, self.down_until, self.journal_trouble = None, 0.0, None
         self.target.trouble, self.source.trouble = {}, {}
 
@@ -130,10 +157,14 @@ class World:
         self._shutdown = shutdown = Shutdown(drain_seconds=drain, cancel_seconds=cancel)
         self._outside = trio.CancelScope()
         self._has_journal_failed = False
+        self._asked_for.clear()
+        self._stopped_by = None
         self.trace.append(f"run {self.policy} {weather}")
         source = WatchedSource(self.source, self._decide_source)
         oracle = self.oracle
         oracle.begin(self.policy, source.listings, self.source)
+        oracle.trash.begin(self.source, self.target, oracle.journal)
+        before = self._snapshot()
         report, self.is_running = None, True
         with trio.fail_after(DEADLINE), self._outside:
             report = await supervise(
@@ -144,10 +175,14 @@ class World:
                     self.policy,
                     shutdown=shutdown,
                     observers=[oracle.published],
+                    pipeline=self.any_pipeline(),
                     clock=Clock(wall_ns=self.wall_ns, token=lambda: f"{next(self._token):016x}", blocking=inline),
                 ),
             )
         self.is_running = False
+        for event in oracle.events:
+            if isinstance(event, TrashOpened):
+                self.snapshots[event.run] = before
         self.all_steps += self.steps
         self._check_stop(report)
         problem = check_trace(oracle.events, report, drained=shutdown.draining.is_set())
@@ -159,22 +194,31 @@ class World:
         self._check_after(report)
         return report
 
+    def _snapshot(self) -> dict[str, bytes] | None:
+        """Return the site as it is; None if an earlier run has left something that this one has to find out about."""
+        journal = self.oracle.journal
+        is_known = not (journal.trash.open() or journal.release() or journal.pending() or self.oracle.unrecorded)
+        return site_of(self.target) if is_known else None
+
     def _check_after(self, report: Report | None) -> None:
+        self.oracle.trash.end(self.source, self.target)
         self.oracle.check_journal()
         self.oracle.check_target()
         assert self.source.log == [], f"3: the source was changed: {self.source.log}"
         if report is not None and report.exit_code == 0:
             assert not self.oracle.journal.pending(), "9: a run that ended well left temporaries"
-        if report is not None and self._has_journal_failed and self.weather.stop is None:
+        if report is not None and report.exit_code in {0, 1, 4, 9} and not self._shutdown.draining.is_set():
+            self.oracle.releases.check_end_of_run(self.target, is_open=bool(self.oracle.journal.release()))
+        if report is not None and self._has_journal_failed and self._stopped_by is None:
             assert report.exit_code == 7, f"7: the journal could not be written, and the run ended in {report}"
 
     def _check_stop(self, report: Report | None) -> None:
         """12: a stop that was asked for comes in time."""
-        if self._asked_at is None or self.dead:
+        if self._asked_at is None or self._stopped_by is None or self.dead:
             return
         took, shutdown = trio.current_time() - self._asked_at, self._shutdown
-        allowed = shutdown.cleanup_seconds + (shutdown.drain_seconds if self.weather.stop == "drain" else 0.0)
-        assert took <= allowed + 1e-3, f"12: {self.weather.stop} took {took} s, and {allowed} s were allowed"
+        allowed = shutdown.cleanup_seconds + (shutdown.drain_seconds if self._stopped_by == "drain" else 0.0)
+        assert took <= allowed + 1e-3, f"12: {self._stopped_by} took {took} s, and {allowed} s were allowed"
         codes: dict[Stop, set[int | None]] = {
             "drain": {0, 1, 3, 4, 9},
             "cancel": {130},
@@ -182,8 +226,7 @@ class World:
             "crash": {None},
         }
         code = None if report is None else report.exit_code
-        assert self.weather.stop is not None
-        assert code in codes[self.weather.stop] | {5, 7}, f"{self.weather.stop} ended in {code}: {report}"
+        assert code in codes[self._stopped_by] | {5, 7}, f"{self._stopped_by} ended in {code}: {report}"
 
     # What happens while a run goes on.
 
@@ -201,7 +244,7 @@ class World:
 
     def _stop(self, stop: Stop) -> None:
         self.trace.append(f"  {stop} at step {self.steps}")
-        self._asked_at = trio.current_time()
+        self._asked_at, self._stopped_by = trio.current_time(), stop
         match stop:
             case "drain":
                 self._shutdown.drain()
@@ -213,7 +256,7 @@ class World:
                 # What is on the two disks at this moment is all that there will be. The run goes on as a ghost, over
                 # trees that nobody looks at any more.
                 oracle = self.oracle
-                self._crashed = self.target.fork(), oracle.journal.copy_to_memory(), set(oracle.unrecorded)
+                self._crashed = self.target.fork(), oracle.journal.copy_to_memory(), oracle.remember()
                 self.target.oracle = None
                 self.dead = True
                 self._shutdown.cleanup_seconds = 0.0
@@ -221,7 +264,8 @@ class World:
 
     def _recover(self) -> None:
         assert self._crashed is not None
-        self.target, self.oracle.journal, self.oracle.unrecorded = self._crashed
+        self.target, self.oracle.journal, recall = self._crashed
+        recall()
         self.oracle.target, self.target.oracle = self.target, self.oracle
         self._crashed, self.dead = None, False
 
@@ -231,6 +275,10 @@ class World:
         self._step()
         if self.dead:
             raise ConnectionLost("killed")
+        self._meet_moment(verb, when)
+        if self._cuts and verb == "read":
+            self._cuts -= 1
+            raise ConnectionLost(f"cut {when} {verb}")
         if self.down_until and trio.current_time() < self.down_until:
             self.saw("outage")
             raise ConnectionLost(f"the server is down, {when} {verb}")
@@ -245,6 +293,23 @@ class World:
                 raise OperationRefused(f"not now: refused {when} {verb}", retry=True)
             case _:
                 return self.rng.uniform(0, self.weather.longest_wait)
+
+    def _meet_moment(self, verb: str, when: When) -> None:
+        if when == "after":
+            return
+        self._asked_for[verb] += 1
+        for moment in self.weather.moments:
+            if (moment.verb, moment.number) != (verb, self._asked_for[verb]):
+                continue
+            match moment.what:
+                case "lose":
+                    raise ConnectionLost(f"lost at {verb} {moment.number}")
+                case "refuse":
+                    raise OperationRefused(f"refused: {verb} {moment.number}")
+                case stop:
+                    self._stop(stop)
+                    if self.dead:
+                        raise ConnectionLost("killed")
 
     def _decide_source(self, verb: str, when: When) -> float | None:
         if self.dead:
@@ -400,6 +465,8 @@ class World:
             # be in the way as far as the journal knows.
             is_excused = any(below(blocker, path) for blocker in chosen) or any(below(path, it) for it in withheld)
             is_excused = is_excused or (self.oracle.is_strange(path) and reason in BELIEVED_IN_THE_WAY)
+            # A release is published as a whole, and what waited for that waits with it.
+            is_excused = is_excused or (reason.endswith("nothing was published") and bool(chosen))
             # A directory of ours that has to make way, and held what was not ours until others took that away: the
             # journal believes it to be there still, and so the directory is not removed.
             is_excused = is_excused or (
@@ -449,12 +516,16 @@ class World:
     def _check_mirror(self) -> None:
         oracle, selection = self.oracle, self.policy.selection
         files, folders = self.target.files(), self.target.directories()
+        held = oracle.journal.trash.held()
         for path, data in self.source.files().items():
+            if path in held:
+                continue
             believed = path in oracle.believed or path in oracle.strange or self._is_ambiguous(path)
             if not believed and not selection.hides(path, is_directory=False):
                 assert files.get(path) == data, f"4: {path!r} is {files.get(path)!r}, and not {data!r}"
         for path in self.source.directories():
-            if not selection.hides(path, is_directory=True) and path not in oracle.strange:
+            is_excused = path in oracle.strange or path in held
+            if not selection.hides(path, is_directory=True) and not is_excused:
                 assert path in folders, f"4: the directory {path!r} is missing"
         for record in oracle.journal.subtree("") if self.policy.delete else ():
             path = record.target.path

@@ -111,8 +111,8 @@ OPERATIONS: list[Operation] = [
     Prepare(file("x")),
     PUBLISH,
     PutBack(PUBLISH),
-    Recall(OPEN_CHANGE),
     Maintain(".maintenance"),
+    Recall(OPEN_CHANGE),
 ]
 
 #: Each of these changes a row of `seeded`.
@@ -188,7 +188,9 @@ PASSING: list[Event] = [
 def seeded() -> Journal:
     journal = open_memory_journal()
     doomed = RemovalIntended(("new",))
-    journal.apply([*adopted("new", "old"), doomed, Intended((".t",)), Parked("troubled", None, 1, 1.0, 1.0, "550")])
+    journal.apply(
+        [*adopted("new", "old"), doomed, Intended((".t", ".maintenance")), Parked("troubled", None, 1, 1.0, 1.0, "550")]
+    )
     journal.apply([Released((DONE, OPEN)), Done(DONE, target=file("x"), source=file("x"))])
     journal.apply([TrashOpened(1, ".trash/20261130T160317Z-1-0", 1.0), Intended((".t",), file("x"), OPEN_CHANGE)])
     journal.apply([Drifted("drifted", file("drifted"), None, 1.0)])

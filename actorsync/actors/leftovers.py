@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Protocol
 
 import attrs
 
 from actorsync.actors.messages import Blocking
-from actorsync.actors.planner.memory import Memory
-from actorsync.actors.planner.progress import Progress
-from actorsync.model.entry import Entry, ScanComplete, ancestors
+from actorsync.model.entry import Entry, Record, ScanComplete, ancestors
+from actorsync.model.kept import Kept
 from actorsync.model.operation import Sweep
 from actorsync.planning.publishing.keeping import Keeping
 
 __all__ = ["Leftovers"]
+
+
+class LeftoverMemory(Protocol):
+    """What is needed of a journal."""
+
+    def pending(self) -> Iterable[tuple[str, Entry | None]]: ...
+
+    def kept(self) -> Iterable[Kept]: ...
+
+    def record(self, path: str) -> Record | None: ...
 
 
 @attrs.define(eq=False)
@@ -23,9 +33,10 @@ class Leftovers:
     `Keeping` decides which of them stay, because a later attempt can take them up.
     """
 
-    journal: Memory
+    journal: LeftoverMemory
     keeping: Keeping
-    progress: Progress
+    do: Callable[[Iterable[Sweep]], Awaitable[None]]
+    """Has operations carried out, and returns when all of them are."""
     blocking: Blocking
     wall_clock_ns: Callable[[], int]
     takes_up: bool
@@ -38,7 +49,11 @@ class Leftovers:
         its temporary would stay. The journal keeps these temporaries until `sweep_last`: the server may have received
         a command of theirs only after this.
         """
-        await self._sweep(await self.blocking(self._read_first))
+        await self.do(await self.blocking(self._read_first))
+
+    async def look_again(self) -> None:
+        """Take note of what an earlier release has left that was taken back in this run."""
+        await self.blocking(self._begin)
 
     async def sweep_last(
         self,
@@ -59,20 +74,16 @@ class Leftovers:
 
         now = self.wall_clock_ns() / 1e9
         left = [it for it in pending if it[0] not in staged and not self.keeping.stays(it[0], now, is_unseen)]
-        await self._sweep([Sweep(path, source, recovers=False) for path, source in left])
+        await self.do(Sweep(path, source, recovers=False) for path, source in left)
 
     def _read_first(self) -> list[Sweep]:
-        journal, keeping = self.journal, self.keeping
-        keeping.begin(journal.kept() if self.takes_up else (), self.wall_clock_ns() / 1e9)
-        return [self._first(path, source) for path, source in journal.pending()]
+        self._begin()
+        return [self._first(path, source) for path, source in self.journal.pending()]
+
+    def _begin(self) -> None:
+        self.keeping.begin(self.journal.kept() if self.takes_up else (), self.wall_clock_ns() / 1e9)
 
     def _first(self, path: str, source: Entry | None) -> Sweep:
         kept = self.keeping.spared(path)
         replaces = kept is not None and self.journal.record(kept.path) is not None
         return Sweep(path, source, kept=kept, replaces=replaces)
-
-    async def _sweep(self, sweeps: Sequence[Sweep]) -> None:
-        for sweep in sweeps:
-            self.progress.schedule.add(sweep)
-        self.progress.notify()
-        await self.progress.until_idle()
