@@ -183,9 +183,7 @@ class Planner:
             statistics=self.statistics,
             publisher=publisher,
         )
-        if self.trash is not None:
-            opened, place = self.trash
-            releases.opened, releases.aside = opened, lambda _: place()
+        releases.trash = self.trash
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(
             schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages
