@@ -43,6 +43,15 @@ def aside_of(kept: Kept) -> str:
     return aside_name(kept.temporary)
 
 
+@attrs.define
+class _Expected:
+    """What a run is to publish, as far as it is planned."""
+
+    size: int = 0  # bytes to be sent
+    ranks: Counter[int] = attrs.Factory(Counter)  # how many files of each rank
+    replaced: int = 0  # how many of them replace a file
+
+
 @attrs.define(eq=False)
 class Releases:
     """Owns what is staged and not published, and what waits for its publication.
@@ -65,9 +74,7 @@ class Releases:
     _modes: list[SetMode] = attrs.Factory(list)
     _unsent: int = 0  # files that could not be sent, and directories that could not be made
     _vanished: int = 0  # files that were gone when they were to be sent
-    _to_send: int = 0  # bytes
-    _ranks: Counter[int] = attrs.Factory(Counter)  # how many files of each rank are to be published
-    _replaced: int = 0  # how many of them replace a file
+    _expected: _Expected = attrs.Factory(_Expected)
     is_total_known: trio.Event = attrs.Factory(trio.Event)
     """Set when everything is planned that the run is to publish."""
     is_stuck: bool = False
@@ -90,15 +97,15 @@ class Releases:
 
     def expect(self, copy: Copy) -> None:
         """Count a file that is to be staged."""
-        self._to_send += copy.source.size - (0 if copy.kept is None else copy.kept.sent)
-        self._ranks[self.rule.ranks.of(copy.path)] += 1
-        self._replaced += copy.replaces
+        self._expected.size += copy.source.size - (0 if copy.kept is None else copy.kept.sent)
+        self._expected.ranks[self.rule.ranks.of(copy.path)] += 1
+        self._expected.replaced += copy.replaces
 
     async def watch(self) -> None:
         """Raise `ReleaseRefused` as soon as it is known that what is to be published cannot be."""
         await self.is_total_known.wait()
-        aside = self._replaced if self.rule.keeps_old else 0
-        seconds = burst_seconds([*self._ranks.values()], len(self.statistics.connections), aside=aside)
+        aside = self._expected.replaced if self.rule.keeps_old else 0
+        seconds = burst_seconds([*self._expected.ranks.values()], len(self.statistics.connections), aside=aside)
         if seconds > self.drain_seconds:
             raise ReleaseRefused(
                 f"nothing was published: the burst would take about {duration_text(seconds)}, and a stop waits only "
@@ -106,9 +113,9 @@ class Releases:
             )
         room = self.statistics.room
         await room.is_told.wait()
-        if room.free is not None and self._to_send > room.free:
+        if room.free is not None and self._expected.size > room.free:
             raise ReleaseRefused(
-                f"nothing was published: {size_text(self._to_send)} are to be sent before anything is replaced, and "
+                f"nothing was published: {size_text(self._expected.size)} are to be sent before anything is replaced, and "
                 f'the target has room for {size_text(room.free)}; free some, or set publish.mode = "file"'
             )
 
