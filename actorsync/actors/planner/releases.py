@@ -115,8 +115,8 @@ class Releases:
         await room.is_told.wait()
         if room.free is not None and self._expected.size > room.free:
             raise ReleaseRefused(
-                f"nothing was published: {size_text(self._expected.size)} are to be sent before anything is replaced, and "
-                f'the target has room for {size_text(room.free)}; free some, or set publish.mode = "file"'
+                f"nothing was published: {size_text(self._expected.size)} are to be sent before anything is replaced, "
+                f'and the target has room for {size_text(room.free)}; free some, or set publish.mode = "file"'
             )
 
     def hold(self, operation: SetMode) -> None:
