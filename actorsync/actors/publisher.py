@@ -21,8 +21,9 @@ from actorsync.planning.publishing.trash import is_place
 
 __all__ = ["Publisher"]
 
-#: How many renames share one batch, at most: what a session sends in one flight.
-_FLIGHT: Final = 64
+#: How many files share one batch, at most. A session sends 64 renames in a flight, but looks at all files of a batch
+#: before the first of them and after the last: so a connection gets its whole share of a rank at once, if it can.
+_SHARE: Final = 1_024
 #: How often a part of a release is tried before the target counts as having refused it.
 _TRIES: Final = 3
 #: Seconds before a refused part is tried again. Meanwhile visitors see a part of the release.
@@ -152,7 +153,7 @@ class _Parts:
 
     async def _once(self, parts: Sequence[_Part]) -> list[Returned]:
         """Send each part out once, spread over the open connections. Return the outcomes of those that came back."""
-        size = min(_FLIGHT, -(-len(parts) // max(1, self.connected())))
+        size = min(_SHARE, -(-len(parts) // max(1, self.connected())))
         for start in range(0, len(parts), size):
             await self.operations.send(tuple(parts[start : start + size]))
         outcomes = [await self.outcomes.receive() for _ in parts]

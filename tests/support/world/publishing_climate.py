@@ -18,7 +18,7 @@ from actorsync.model.entry import join
 from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
 from actorsync.planning.publishing.trash import expired
-from actorsync.runs.trash import purge
+from actorsync.runs.past.trash import purge
 from actorsync.runs.undo import perform, prepare_undo
 from tests.support.world.trash_oracle import INSIDE, OUTSIDE, is_in_trash, site_of
 from tests.support.world.trouble import Trouble, at
