@@ -156,6 +156,7 @@ class Resume(Rule):
         target.overlap, target.block = self.rng.choice((0, 1, 100)), self.rng.choice((1, 50))
         target.pieces = self.rng.choice((5, 10))
         self._write_old(story)
+        story.saw("resume")
 
     def during(self, story: Story) -> None:
         story.cuts = set(range(self.rng.randrange(3, 12), 90, self.rng.choice((7, 13))))
@@ -174,5 +175,8 @@ class Resume(Rule):
         story.oracle.see_source(story.source)
 
     def changed(self, rule: PublishRule) -> PublishRule:
-        smallest, keep = self.rng.choice((1, 50, 50, 50, 1_000, None)), self.rng.choice((1.0, 60.0, *[3 * 86_400.0] * 4))
+        smallest, keep = (
+            self.rng.choice((1, 50, 50, 50, 1_000, None)),
+            self.rng.choice((1.0, 60.0, *[3 * 86_400.0] * 4)),
+        )
         return attrs.evolve(rule, resume=ResumeRule(smallest, keep))

@@ -120,6 +120,8 @@ class World:
         self._asked_at: float | None = None
         self._asked_for: Counter[str] = Counter()
         self._stopped_by: Stop | None = None
+        #: Whether others have changed the target during the run.
+        self.is_meddled = False
         #: At which pieces of files, counted in each run, the connection is lost.
         self.cuts: set[int] = set()
         #: The site before each run that keeps what it changes, by the number of the run; None where it is not known.
@@ -161,7 +163,7 @@ class World:
         oracle = self.oracle
         oracle.begin(self.policy, source.listings, self.source)
         oracle.trash.begin(self.source, self.target, oracle.journal)
-        before = self._snapshot()
+        before, self.is_meddled = self._snapshot(), False
         report, self.is_running = None, True
         with trio.fail_after(DEADLINE), self._outside:
             report = await supervise(
@@ -179,7 +181,7 @@ class World:
         self.is_running = False
         for event in oracle.events:
             if isinstance(event, TrashOpened):
-                self.snapshots[event.run] = before
+                self.snapshots[event.run] = None if self.is_meddled else before
         self.all_steps += self.steps
         self._check_stop(report)
         problem = check_trace(oracle.events, report, drained=shutdown.draining.is_set())
@@ -350,12 +352,14 @@ class World:
 
     def put_foreign(self, path: str, data: bytes, mtime_ns: int) -> None:
         """Write a file onto the target as another client does."""
+        self.is_meddled = True
         self.target.write(path, data, mtime_ns)
         self.oracle.foreign[path].add(data)
 
     def take_away(self, path: str) -> None:
         """Delete an entry of the target as another client does."""
         self.trace.append(f"  step {self.steps}: somebody takes {path!r} away from the target")
+        self.is_meddled = True
         for thing in (*self.target.files(), *self.target.directories()):
             if below(thing, path):
                 self.oracle.strange.add(thing)
