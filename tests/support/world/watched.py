@@ -287,8 +287,7 @@ class WatchedJournal:
 
     @property
     def trash(self) -> TrashMemory:
-        self._meet("read")
-        return self.inner.trash
+        return self.inner.trash  # read before the run begins, like the traits
 
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()
