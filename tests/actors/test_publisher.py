@@ -15,6 +15,7 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import File
 from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.model.entry import Kind
 from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseEnded, Warned
 from actorsync.model.messages import change_of, summary
 from actorsync.model.operation import Copy, Done, Move, Prepare
@@ -251,6 +252,20 @@ async def test_a_directory_that_cannot_be_listed_holds_everything_back(autojump_
     assert report.exit_code == 1
     assert report.not_published == "nothing was published: 1 directory of the source could not be listed"
     assert site_of(mirror.target) == before
+
+
+async def test_a_link_that_is_an_error_holds_everything_back(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    before = site_of(mirror.target)
+    mirror.source.put_special("assets/link.css", Kind.LINK)
+    report = await mirror.run(policy=attrs.evolve(BURST, links_are_errors=True))
+    assert report.exit_code == 1
+    assert report.not_published == "nothing was published: 1 path could not be sent"
+    assert site_of(mirror.target) == before
+    assert not mirror.seen(Released)
+    mirror.source.delete("assets/link.css")
+    assert (await mirror.run(policy=attrs.evolve(BURST, links_are_errors=True))).exit_code == 0
+    assert site_of(mirror.target) == mirror.source.files()
 
 
 async def test_a_connection_lost_at_any_moment_changes_nothing_in_the_end(autojump_clock: MockClock) -> None:

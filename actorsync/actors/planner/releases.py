@@ -76,7 +76,7 @@ class Releases:
     trash: tuple[TrashOpened, Callable[[], str]] | None = None
     _staged: dict[str, tuple[Prepare, Kept]] = attrs.Factory(dict)
     _modes: list[SetMode] = attrs.Factory(list)
-    _unsent: int = 0  # files that could not be sent, and directories that could not be made
+    _failed: int = 0  # paths of which the target has not got what it should have
     _vanished: int = 0  # files that were gone when they were to be sent
     expected: Expected = attrs.Factory(Expected)
     is_stuck: bool = False
@@ -131,7 +131,7 @@ class Releases:
             case Done(Prepare() as prepare, kept=Kept() as kept):
                 self._staged[prepare.path] = prepare, kept
             case Failed(operation) if isinstance(operation, Sending | MakeDirectory):
-                self._unsent += 1
+                self._failed += 1
             case Skipped(operation) if isinstance(operation, Sending):
                 self._vanished += 1
 
@@ -143,6 +143,7 @@ class Releases:
         Nothing of it begins unless all of it was sent, and no guard refuses the removals. See `Removals.decide`;
         ``unseen`` are the directories of the source that could not be listed.
         """
+        self._failed += complete.problems
         if (why := self._why_not(unseen)) is None and not await self.removals.decide(
             complete, seen, unlisted, self._coming
         ):
@@ -168,7 +169,7 @@ class Releases:
         """
         unlisted = counted(len(unseen), "directory", "directories")
         reasons = [
-            f"{counted(self._unsent, 'path')} could not be sent" if self._unsent else "",
+            f"{counted(self._failed, 'path')} could not be sent" if self._failed else "",
             f"{counted(self._vanished, 'file')} vanished from the source" if self._vanished else "",
             f"{unlisted} of the source could not be listed" if unseen else "",
         ]
