@@ -2,6 +2,8 @@
 
 An operation has exactly one outcome. Operations travel in batches of one kind, because the wire is a pipeline: a
 hundred small commands share one round trip.
+
+It is one file because a reader of operations looks for all of them here.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import File
+from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseEnded, Warned
 from actorsync.model.messages import change_of, summary
@@ -21,7 +22,7 @@ from actorsync.planning.drift import AuditRule
 from actorsync.profile.units import MaxDelete
 from actorsync.testing.faulty_endpoint import Decide, Faulty, When
 from tests.support.world.burst import BURST, NAMES, Stubborn, Telling, a_site, restart, site_of, write_new
-from tests.support.world.memory_mirror import Mirror
+from tests.support.world.memory_mirror import ONE, Mirror
 
 
 async def test_nothing_is_visible_before_everything_is_staged(autojump_clock: MockClock) -> None:
@@ -476,3 +477,19 @@ async def test_a_release_that_takes_longer_than_a_stop_may_is_refused(autojump_c
         "raise shutdown.drain, or sync.connections"
     )
     assert site_of(mirror.target) == before
+
+
+async def test_a_plan_takes_an_unfinished_release_for_finished(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    moments: list[Mirror] = []
+    target = Stubborn(mirror.target, begins=lambda _, __: moments.append(restart(mirror)))
+    assert (await mirror.run(target, policy=BURST)).exit_code == 0
+    moment = moments[9]
+    before = moment.target.files()
+    moment.journal = moment.journal.copy_to_memory()
+    report = await moment.run(DryRun(moment.target), policy=ONE)
+    assert (report.exit_code, report.removed, report.failed) == (0, 3, 0)
+    assert moment.target.files() == before
+    assert [it.text for it in moment.seen(Warned)] == [
+        "an earlier run ended while it published 20 files: finishing that first"
+    ]

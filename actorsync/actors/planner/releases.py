@@ -44,10 +44,23 @@ def aside_of(kept: Kept) -> str:
 
 
 @attrs.define(eq=False)
+class Expected:
+    """What is to be staged: ``size`` is in bytes, ``ranks`` are how many files each rank has.
+
+    ``replaced`` files of the target get a new version. ``is_whole`` is set when everything is planned.
+    """
+
+    size: int = 0
+    ranks: Counter[int] = attrs.Factory(Counter)
+    replaced: int = 0
+    is_whole: trio.Event = attrs.Factory(trio.Event)
+
+
+@attrs.define(eq=False)
 class Releases:
     """Owns what is staged and not published, and what waits for its publication.
 
-    ``aside`` returns where the old file of a path goes. With a trash, that is ``opened`` for this run.
+    ``trash`` is what is opened for this run, and returns a place for an old file; None without a trash.
     """
 
     rule: PublishRule
@@ -60,17 +73,12 @@ class Releases:
     drain_seconds: float
     statistics: Statistics
     publisher: trio.MemorySendChannel[Release]
-    aside: Callable[[Kept], str] = aside_of
-    opened: TrashOpened | None = None
+    trash: tuple[TrashOpened, Callable[[], str]] | None = None
     _staged: dict[str, tuple[Prepare, Kept]] = attrs.Factory(dict)
     _modes: list[SetMode] = attrs.Factory(list)
     _unsent: int = 0  # files that could not be sent, and directories that could not be made
     _vanished: int = 0  # files that were gone when they were to be sent
-    _to_send: int = 0  # bytes
-    _ranks: Counter[int] = attrs.Factory(Counter)  # how many files of each rank are to be published
-    _replaced: int = 0  # how many of them replace a file
-    is_total_known: trio.Event = attrs.Factory(trio.Event)
-    """Set when everything is planned that the run is to publish."""
+    expected: Expected = attrs.Factory(Expected)
     is_stuck: bool = False
     """Whether a release was begun and not ended: nothing more may be done in this run."""
 
@@ -91,15 +99,15 @@ class Releases:
 
     def expect(self, copy: Copy) -> None:
         """Count a file that is to be staged."""
-        self._to_send += copy.source.size - (0 if copy.kept is None else copy.kept.sent)
-        self._ranks[self.rule.ranks.of(copy.path)] += 1
-        self._replaced += copy.replaces
+        self.expected.size += copy.source.size - (0 if copy.kept is None else copy.kept.sent)
+        self.expected.ranks[self.rule.ranks.of(copy.path)] += 1
+        self.expected.replaced += copy.replaces
 
     async def watch(self) -> None:
         """Raise `ReleaseRefused` as soon as it is known that what is to be published cannot be."""
-        await self.is_total_known.wait()
-        aside = self._replaced if self.rule.keeps_old else 0
-        seconds = burst_seconds([*self._ranks.values()], len(self.statistics.connections), aside=aside)
+        await self.expected.is_whole.wait()
+        aside = self.expected.replaced if self.rule.keeps_old else 0
+        seconds = burst_seconds([*self.expected.ranks.values()], len(self.statistics.connections), aside=aside)
         if seconds > self.drain_seconds:
             raise ReleaseRefused(
                 f"nothing was published: the burst would take about {duration_text(seconds)}, and a stop waits only "
@@ -107,10 +115,10 @@ class Releases:
             )
         room = self.statistics.room
         await room.is_told.wait()
-        if room.free is not None and self._to_send > room.free:
+        if room.free is not None and self.expected.size > room.free:
             raise ReleaseRefused(
-                f"nothing was published: {size_text(self._to_send)} are to be sent before anything is replaced, and "
-                f'the target has room for {size_text(room.free)}; free some, or set publish.mode = "file"'
+                f"nothing was published: {size_text(self.expected.size)} are to be sent before anything is replaced, "
+                f'and the target has room for {size_text(room.free)}; free some, or set publish.mode = "file"'
             )
 
     def hold(self, operation: SetMode) -> None:
@@ -183,8 +191,8 @@ class Releases:
     async def _publish(self) -> bool:
         """Publish what is staged, and then let go what has waited for it. Return False if it is not published."""
         if self._staged:
-            if self.opened is not None:
-                await self.announcer.record(self.opened)
+            if self.trash is not None:
+                await self.announcer.record(self.trash[0])
             result = await self._hand_over(Release(await self.blocking(self._items)))
             if result is ReleaseResult.HELD_BACK:
                 self.note_drain()
@@ -239,5 +247,7 @@ class Releases:
         record = self.journal.record(prepare.path) if prepare.replaces else None
         old = None if record is None else record.target
         # What the journal does not know of may be there as well: it could not be listed, or has come since.
-        aside = self.aside(kept) if self.rule.keeps_old or self.opened is not None else None
+        aside = aside_of(kept) if self.rule.keeps_old else None
+        if self.trash is not None:
+            aside = self.trash[1]()
         return Publish(kept, self.rule.ranks.of(prepare.path), aside, old)

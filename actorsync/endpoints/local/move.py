@@ -52,7 +52,7 @@ def _rename(old_directory: int, old_name: str, directory: int, name: str) -> Non
 
 
 def link(old_directory: int, old_name: str, directory: int, name: str) -> bool:
-    """Give a file a second name, which must be free; return False if the file system has no hard links."""
+    """Add a second name to a file, which must be free; return False if the file system has no hard links."""
     try:
         os.link(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory, follow_symlinks=False)
     except OSError as error:

@@ -74,18 +74,18 @@ class _Files:
         return None if status is None else entry_of(self.item.staged.path, status)
 
     def set_aside(self) -> bool:
-        """Give the old file its second name; return False if it was renamed instead."""
+        """Add the second name to the old file; return False if it was renamed instead."""
         if link(self.directory, self.final, self.aside_directory, self.aside):
             return True
         os.rename(self.final, self.aside, src_dir_fd=self.directory, dst_dir_fd=self.aside_directory)
         return False
 
     def rename_new(self) -> None:
-        """Give the temporary the final name."""
+        """Rename the temporary to the final name."""
         os.rename(self.temporary, self.final, src_dir_fd=self.directory, dst_dir_fd=self.directory)
 
     def restore(self) -> None:
-        """Give the old file the final name, over what has it."""
+        """Rename the old file to the final name, over what has it."""
         os.rename(self.aside, self.final, src_dir_fd=self.aside_directory, dst_dir_fd=self.directory)
 
     def drop(self) -> None:
@@ -93,7 +93,7 @@ class _Files:
         os.unlink(self.aside, dir_fd=self.aside_directory)
 
     def take_back(self, *, has_old: bool) -> None:
-        """Give the new file its temporary name. With an old file, the final name stays until that one has it."""
+        """Rename the new file to its temporary name. With an old file, the final name stays until that one has it."""
         if not has_old or not link(self.directory, self.final, self.directory, self.temporary):
             os.rename(self.final, self.temporary, src_dir_fd=self.directory, dst_dir_fd=self.directory)
 

@@ -134,7 +134,7 @@ class Publisher:
     # Forth.
 
     async def _link(self, items: Mapping[int, Publication]) -> set[int]:
-        """Give old files their second names, and return those that have them."""
+        """Add second names to old files, and return those that have them."""
         if not self._connection.server.links:
             return set()
         names = [self._names(item) for item in items.values()]

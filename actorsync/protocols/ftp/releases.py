@@ -103,7 +103,7 @@ def rename(items: Sequence[Names]) -> Dialogue[list[Renamed]]:
 
 
 def put_back(items: Sequence[Names], *, is_published: Sequence[bool]) -> Dialogue[list[Renamed]]:
-    """Give files that are published their temporary names, and the old files their final names."""
+    """Rename published files to their temporary names, and the old files to their final names."""
     steps: list[list[tuple[str, str | None]]] = []
     for item, gets_temporary in zip(items, is_published, strict=True):
         taken = (item.final, item.temporary if gets_temporary else None)

@@ -48,7 +48,7 @@ def _shown(reply: Reply) -> Attributes | Status:
 
 
 def link(pairs: Sequence[tuple[str, str]]) -> Dialogue[list[Status]]:
-    """Give files second names. A name that exists is refused."""
+    """Add second names to files. A name that exists is refused."""
     replies = yield from exchange(sftp.hard_link(old, new) for old, new in pairs)
     return [as_status(reply) for reply in replies]
 

@@ -237,7 +237,7 @@ def rename_over(path: str, new: str) -> Request:
 
 
 def hard_link(path: str, new: str) -> Request:
-    """Give a file a second name; refused when ``new`` exists (``hardlink@openssh.com``)."""
+    """Add a second name to a file; refused when ``new`` exists (``hardlink@openssh.com``)."""
     return Request(200, _string(b"hardlink@openssh.com") + _path(path) + _path(new))
 
 

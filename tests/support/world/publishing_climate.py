@@ -7,13 +7,14 @@ weather and from the other kinds.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
 from actorsync.endpoints.memory.tree import Directory
-from actorsync.errors import PlanOutdated, ProfileError
+from actorsync.errors import ActorsyncError
 from actorsync.model.entry import join
 from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
@@ -85,9 +86,9 @@ class Ranking(Rule):
 class Trash(Rule):
     """Old versions go to a trash, beside the target or in it. Now and then a run is undone, and old runs are purged."""
 
+    chance: ClassVar[float] = 0.4
+
     def afterwards(self, story: Story) -> Callable[[], Awaitable[None]] | None:
-        if any(map(is_in_trash, (*story.target.files(), *story.target.files("..")))):
-            story.saw("trash")
         if self.rng.random() < 0.5:
             return partial(self._undo, story)
         return partial(self._purge, story) if self.rng.random() < 0.5 else None
@@ -102,7 +103,7 @@ class Trash(Rule):
         """Delete what is too old, as every command does after its run."""
         rule, memory = story.policy.publish.trash, story.oracle.journal.trash
         if rule is not None and story.target.find("") is not None:
-            with story.unwatched():
+            with story.unwatched(), suppress(ActorsyncError):
                 await purge(
                     story.target,
                     story.oracle.journal,
@@ -118,12 +119,16 @@ class Trash(Rule):
         with story.unwatched():
             try:
                 undoing = await prepare_undo(target, journal, None, ())
-            except (ProfileError, PlanOutdated) as refused:
+            except ActorsyncError as refused:
                 story.trace.append(f"  not undone: {refused}")
                 return
             changes = [change.trashed for change in journal.trash.changes(undoing.run.run)]
             run = journal.trash.next_run()
-            report = await perform(target, journal, undoing, run, story.wall_ns() / SECOND_NS, "0")
+            try:
+                report = await perform(target, journal, undoing, run, story.wall_ns() / SECOND_NS, "0")
+            except ActorsyncError as broken:
+                story.trace.append(f"  broken off: {broken}")
+                return
         story.trace.append(f"  undone: {undoing.run.run}, {report}")
         then = story.snapshots.get(undoing.run.run)
         if then is None or undoing.plan.refused or report.exit_code != 0:
@@ -140,7 +145,7 @@ class Trash(Rule):
 class Resume(Rule):
     """Files that go on where they broke off: nearly all of them are big enough for that here."""
 
-    chance: ClassVar[float] = 0.3
+    chance: ClassVar[float] = 0.4
 
     def settle(self, story: Story) -> None:
         """Write a file that is worth it. What is not trusted of a broken transfer is a few bytes here."""
@@ -151,8 +156,7 @@ class Resume(Rule):
         self._write_old(story)
 
     def during(self, story: Story) -> None:
-        for step in self.steps():
-            at(story, step, story.cut)
+        story.cuts = set(self.rng.sample(range(2, 30), 6))
 
     def between(self, story: Story) -> None:
         self._write_old(story)
