@@ -7,7 +7,7 @@ connection.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import trio
 from actorsync.actors.pipeline import Pipeline
 from actorsync.model.event import Released
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
+from actorsync.testing.network.ftp_proxy import FaultProxy
+from actorsync.testing.network.proxy import WireProxy
 from actorsync.testing.visitor import Watcher
 from tests.support.mirror import settings_for
 from tests.support.servers.release_site import BURST, FILES, NAMES, Case, ReleaseSite, files_of, has_fired, open_site
@@ -44,17 +46,19 @@ def some(count: int, *, name: str, short: int, full: int) -> Sequence[int]:
     return [1 + number * (count - 1) // max(1, wanted - 1) for number in range(wanted)]
 
 
-async def each(cases: Sequence[object], check: object, *, at_once: int = AT_ONCE) -> list[str]:
-    """Await ``check`` for each case, several at a time; return what is wrong in any of them."""
+async def each(
+    places: Sequence[int], check: Callable[[int], Awaitable[list[str]]], *, at_once: int = AT_ONCE
+) -> list[str]:
+    """Await ``check`` for each place, several at a time; return what is wrong in any of them."""
     limit, wrong = trio.CapacityLimiter(at_once), list[str]()
 
-    async def one(case: object) -> None:
+    async def one(place: int) -> None:
         async with limit:
-            wrong.extend(f"{case}: {text}" for text in await check(case))  # type: ignore[operator]
+            wrong.extend(f"{place}: {text}" for text in await check(place))
 
     async with trio.open_nursery() as nursery:
-        for case in cases:
-            nursery.start_soon(one, case)
+        for place in places:
+            nursery.start_soon(one, place)
     return wrong
 
 
@@ -120,8 +124,8 @@ async def test_burst_that_is_killed_leaves_the_old_site_or_the_next_start_makes_
     assert killed >= len(places) * 2 / 3
 
 
-async def touch_at_the_fault(proxy: object, flag: Path) -> None:
-    while not has_fired(proxy):  # type: ignore[arg-type]  # noqa: ASYNC110 - the proxies have no event for it
+async def touch_at_the_fault(proxy: FaultProxy | WireProxy, flag: Path) -> None:
+    while not has_fired(proxy):  # noqa: ASYNC110 - the proxies have no event for it
         await trio.sleep(0.001)
     await trio.Path(flag).touch()
 
