@@ -318,6 +318,40 @@ async def test_a_target_lost_for_good_in_the_burst_is_finished_by_the_next_start
     mirror.check_nothing_left()
 
 
+async def test_a_drain_before_the_commit_point_is_no_success(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    before = site_of(mirror.target)
+
+    async def before_commit() -> None:
+        mirror.shutdown.drain()
+
+    report = await mirror.run(policy=BURST, pipeline=Pipeline(before_commit=before_commit))
+    assert site_of(mirror.target) == before
+    assert (report.exit_code, report.drained) == (3, True)
+    assert report.left >= len(NAMES)
+    mirror.shutdown = type(mirror.shutdown)()
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+
+
+async def test_a_drain_between_two_releases_is_no_success(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    mirror.source.delete("assets")
+    mirror.source.write("assets", b"a file now")
+
+    def observe(event: object) -> None:
+        if isinstance(event, ReleaseEnded):
+            mirror.shutdown.drain()
+
+    report = await mirror.run(policy=BURST, observe=observe)
+    assert len(mirror.seen(Released)) == 1
+    assert (report.exit_code, report.drained) == (3, True)
+    assert report.left > 0
+    mirror.shutdown = type(mirror.shutdown)()
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+
+
 async def _stop_at(stop: str, moment: int) -> tuple[Mirror, dict[str, bytes], int, bool]:
     mirror = await a_site()
     before = site_of(mirror.target)

@@ -60,7 +60,7 @@ class Expected:
 class Releases:
     """Owns what is staged and not published, and what waits for its publication.
 
-    ``aside`` returns where the old file of a path goes. With a trash, that is ``opened`` for this run.
+    ``trash`` is what is opened for this run, and returns a place for an old file; None without a trash.
     """
 
     rule: PublishRule
@@ -73,8 +73,7 @@ class Releases:
     drain_seconds: float
     statistics: Statistics
     publisher: trio.MemorySendChannel[Release]
-    aside: Callable[[Kept], str] = aside_of
-    opened: TrashOpened | None = None
+    trash: tuple[TrashOpened, Callable[[], str]] | None = None
     _staged: dict[str, tuple[Prepare, Kept]] = attrs.Factory(dict)
     _modes: list[SetMode] = attrs.Factory(list)
     _failed: int = 0  # paths of which the target has not got what it should have
@@ -193,8 +192,8 @@ class Releases:
     async def _publish(self) -> bool:
         """Publish what is staged, and then let go what has waited for it. Return False if it is not published."""
         if self._staged:
-            if self.opened is not None:
-                await self.announcer.record(self.opened)
+            if self.trash is not None:
+                await self.announcer.record(self.trash[0])
             result = await self._hand_over(Release(await self.blocking(self._items)))
             if result is ReleaseResult.HELD_BACK:
                 self.note_drain()
@@ -249,5 +248,7 @@ class Releases:
         record = self.journal.record(prepare.path) if prepare.replaces else None
         old = None if record is None else record.target
         # What the journal does not know of may be there as well: it could not be listed, or has come since.
-        aside = self.aside(kept) if self.rule.keeps_old or self.opened is not None else None
+        aside = aside_of(kept) if self.rule.keeps_old else None
+        if self.trash is not None:
+            aside = self.trash[1]()
         return Publish(kept, self.rule.ranks.of(prepare.path), aside, old)
