@@ -1,7 +1,7 @@
 """Bursts through the whole engine on every server: cut, killed, refused, taken back, and watched by a visitor.
 
 CI takes a sample of the places. ``ACTORSYNC_BURST_PLACES=1000`` takes every line, and that many places of a sealed
-connection.
+connection; ``ACTORSYNC_BURST_REFUSALS=20`` takes every file.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def test_burst_whose_connection_is_cut_ends_with_the_new_site(site: Releas
             fired += has_fired(proxy)
         return case.faults_at_the_end(run)
 
-    places = some(count, name="BURST_PLACES", short=2, full=6)
+    places = some(count, name="BURST_PLACES", short=2, full=3)
     assert not await each(places, cut)
     assert fired >= len(places) * 2 / 3
 
@@ -118,7 +118,7 @@ async def test_burst_that_is_killed_leaves_the_old_site_or_the_next_start_makes_
         run = await case.publish()
         return wrong + case.faults_at_the_end(run)
 
-    places = some(count * 4 // 5, name="BURST_PLACES", short=2, full=8)
+    places = some(count * 4 // 5, name="BURST_PLACES", short=2, full=4)
     assert not await each(places, kill, at_once=1)
     print(f"{site.server.name}: {count} places, {killed} of {len(places)} killed, {begun} in the burst")
     assert killed >= len(places) * 2 / 3
@@ -152,7 +152,7 @@ async def test_burst_in_which_a_rename_is_refused_is_taken_back_byte_for_byte(si
         shutil.rmtree(there)
         return wrong + case.faults_at_the_end(await case.publish())
 
-    assert not await each(some(len(FILES), name="BURST_REFUSALS", short=1, full=4), refuse)
+    assert not await each(some(len(FILES), name="BURST_REFUSALS", short=1, full=2), refuse)
 
 
 async def test_burst_whose_check_fails_is_taken_back_byte_for_byte(site: ReleaseSite) -> None:
