@@ -36,18 +36,20 @@ def put(source: Path, files: dict[str, bytes]) -> None:
             os.utime(path, (1_700_000_000 + len(data), 1_700_000_000 + len(data)))
 
 
-@pytest.fixture(params=["local", "ftp", "sftp"])
+@pytest.fixture(params=["local", "ftp", "sftp", "ftp in a burst", "sftp in a burst"])
 def target(request: pytest.FixtureRequest, server_folder: Path, tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the folder that a server has, and a profile that mirrors to ``www`` in it."""
     root, source = server_folder / "root", tmp_path / "source"
+    server_kind, _, is_burst = request.param.partition(" ")
+    more = MORE + ('[publish]\nmode = "burst"\n' if is_burst else "")
     root.mkdir()
     put(source, OLD)
-    if request.param == "local":
-        yield root, f'[source]\npath = "{source}"\n[target]\nurl = "{root}/www"\n{MORE}'
+    if server_kind == "local":
+        yield root, f'[source]\npath = "{source}"\n[target]\nurl = "{root}/www"\n{more}'
     else:
-        kind = EmbeddedFtpServer if request.param == "ftp" else EmbeddedSftpServer
+        kind = EmbeddedFtpServer if server_kind == "ftp" else EmbeddedSftpServer
         with kind(root) as server:
-            yield root, server.profile(source, "www", MORE)
+            yield root, server.profile(source, "www", more)
 
 
 @pytest.fixture
