@@ -106,8 +106,16 @@ async def empty_trash(profile: Profile, runs: Collection[int] = (), older_than: 
 
 
 async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, paths: Collection[str]) -> Undoing:
-    """Do what `plan_undo` does, with a journal that is locked already."""
+    """Do what `plan_undo` does, with a journal that is locked already.
+
+    Raises `PlanOutdated` as long as a release is begun and not ended: what the target has is then nobody's version.
+    """
     memory = journal.trash
+    if await trio.to_thread.run_sync(journal.release):
+        raise PlanOutdated(
+            "nothing was undone: a release was broken off, and the target has a part of it; finish it first, with "
+            "actorsync run"
+        )
 
     async def look_at(session: Session, entries: Sequence[Entry]) -> dict[str, Entry | None]:
         found = await look(session, entries)
