@@ -347,7 +347,7 @@ def rehearse(
     """
     loaded = load(profile, overrides, needs_keys=False)
     from actorsync.cli.rehearse import perform
-    from actorsync.rehearsal.rehearsal import Rehearsal
+    from actorsync.rehearsal.result import Rehearsal
 
     rehearsal = Rehearsal(loaded, faults, into, from_nothing)
     return perform(rehearsal, as_json=as_json, is_verbose=verbose, is_program=bool(is_program))

@@ -12,8 +12,9 @@ from actorsync.cli.output.json_records import json_line
 from actorsync.cli.output.streams import Sink
 from actorsync.cli.output.tables import table_lines
 from actorsync.model.text import display
-from actorsync.rehearsal.rehearsal import Began, Rehearsal, Result, Run, Said, rehearse
+from actorsync.rehearsal.rehearsal import rehearse
 from actorsync.rehearsal.report import FAULT_SYNTAX, beginning_text, record, report_rows, run_text, verdict
+from actorsync.rehearsal.result import Began, Rehearsal, Result, Run, Said
 from actorsync.runs.stop_signals import Step, StopRequests
 from actorsync.testing.servers.faults import NAMES, PLACES
 
@@ -40,7 +41,8 @@ def perform(rehearsal: Rehearsal, *, as_json: bool = False, is_verbose: bool = F
             case Said(number, line) if is_verbose:
                 aside.write(f"  {number} | {display(line)}\n")
             case Run():
-                (aside if as_json else out).write("".join(f"{line}\n" for line in run_text(event)))
+                lines = run_text(event, is_burst=rehearsal.is_burst)
+                (aside if as_json else out).write("".join(f"{line}\n" for line in lines))
 
     async def main() -> None:
         with scope:

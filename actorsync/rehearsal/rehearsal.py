@@ -13,7 +13,6 @@ import pickle
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +25,15 @@ import trio
 from actorsync.errors import ProfileError
 from actorsync.model.text import display, size_text
 from actorsync.profile import EnvSecret, Profile
+from actorsync.profile.release import HooksTable
+from actorsync.rehearsal.result import Began, Rehearsal, Result, Run, Said, Shown
 from actorsync.testing.servers.certificates import certificate_sha256, self_signed_certificate
-from actorsync.testing.servers.faults import FaultPlan, ServerFault
+from actorsync.testing.servers.faults import FaultPlan
 from actorsync.testing.servers.ftp import EmbeddedFtpServer
 from actorsync.testing.servers.sftp import EmbeddedSftpServer
-from actorsync.testing.visitor import Seen, Version, Visitor
+from actorsync.testing.visitor import Version, Visitor
 
-__all__ = ["MOST_RUNS", "Began", "Observer", "Rehearsal", "Result", "Run", "Said", "rehearse"]
+__all__ = ["MOST_RUNS", "Observer", "rehearse"]
 
 #: The largest number of runs.
 MOST_RUNS: Final = 10
@@ -40,93 +41,16 @@ MOST_RUNS: Final = 10
 _HOPELESS: Final = 2
 #: Disk space that a file takes besides its content, in bytes, roughly.
 _OVERHEAD: Final = 8192
+#: From this size on, a file goes on where it broke off, unless the profile has a smaller one.
+_RESUME: Final = 1 << 20
 #: How many of a run's last lines are kept.
 _LINES: Final = 200
 
 _SCHEMES: Final = ("ftp", "ftpes", "ftps", "sftp")
 _USER: Final = "rehearsal"
 _PASSWORD: Final = "ACTORSYNC_REHEARSAL"  # noqa: S105 - the name of a variable
-_CHILD: Final = (sys.executable, "-m", "actorsync.cli.rehearsal_child")
 
 _Server = EmbeddedFtpServer | EmbeddedSftpServer
-
-
-@attrs.frozen
-class Rehearsal:
-    """What to rehearse, and how.
-
-    The temporary folder is made in ``into``, by default in the system's. With ``from_nothing``, the server is empty at
-    the start; otherwise it holds an old version of each file. ``child`` is the command of a run; the file with the
-    profile is added as its last argument.
-    """
-
-    profile: Profile
-    faults: tuple[ServerFault, ...] = ()
-    into: Path | None = None
-    from_nothing: bool = False
-    child: Sequence[str] = _CHILD
-
-
-@attrs.frozen
-class Began:
-    """The files of the source are known, and the first run is about to begin."""
-
-    files: int
-    size: int
-    folder: Path
-    room: int
-    """The largest size that the folder may reach, in bytes."""
-
-
-@attrs.frozen
-class Said:
-    """A line that a run printed."""
-
-    run: int
-    line: str
-
-
-@attrs.frozen
-class Run:
-    """One run: how it ended, and what it printed."""
-
-    number: int
-    exit_code: int
-    seconds: float
-    lines: tuple[str, ...]
-    faults: tuple[ServerFault, ...]
-    """The faults that happened during the run."""
-
-
-@attrs.frozen
-class Result:
-    """The result of a rehearsal."""
-
-    runs: tuple[Run, ...]
-    plan: FaultPlan
-    seen: Seen
-    files: int
-    """Number of files to mirror."""
-    size: int
-    """Their size in bytes."""
-    from_nothing: bool
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every file was complete at every check of the visitor."""
-        return self.seen.is_whole
-
-    @property
-    def has_converged(self) -> bool:
-        """Whether the last run succeeded, and the target equals the source with nothing left over."""
-        is_source = self.seen.complete[-1] and not (self.seen.left or self.seen.strangers)
-        return self.runs[-1].exit_code == 0 and is_source
-
-    @property
-    def exit_code(self) -> int:
-        """0 when every file was complete and the target converged, else 1."""
-        return 0 if self.is_whole and self.has_converged else 1
-
 
 #: Called with each event as it happens; with a `Run` when that run has ended.
 Observer = Callable[[Began | Said | Run], object]
@@ -215,8 +139,11 @@ class _Rehearsing:
         root = self.folder / "server"
         site = root / place.path.lstrip("/")
         old = await trio.to_thread.run_sync(self._set_up, root, site)
-        visitor = Visitor(site, [old, self.new])
-        plan = FaultPlan(self.rehearsal.faults, kill=self._kill, watch=lambda _: visitor.look_soon())
+        versions = (old, self.new)
+        visitor = self._visitor(site, versions)
+        plan = FaultPlan(
+            self.rehearsal.faults, kill=self._kill, watch=lambda _: visitor.look_soon(), rank_of=self._rank_of
+        )
         server = self._server(root, place.scheme, plan)
         await trio.to_thread.run_sync(_start, server)
         try:
@@ -226,7 +153,7 @@ class _Rehearsing:
             self.observe(Began(len(self.new.files), self.new.size, self.folder, _room_for(self.new)))
             with visitor.watching():
                 while not runs or self._goes_on(runs):
-                    runs.append(await self._run(len(runs) + 1, profile, plan))
+                    runs.append(await self._run(len(runs) + 1, profile, plan, lambda: self._shown(site, versions)))
                     self.observe(runs[-1])
                     visitor.look_soon()
         finally:
@@ -234,8 +161,25 @@ class _Rehearsing:
                 await trio.to_thread.run_sync(server.stop)
         # A last check after the server has stopped: sessions of killed runs can change nothing any more.
         visitor.look()
-        is_from_nothing = self.rehearsal.from_nothing
-        return Result(tuple(runs), plan, visitor.seen(), len(self.new.files), self.new.size, is_from_nothing)
+        return Result(tuple(runs), plan, visitor.seen(), len(self.new.files), self.new.size, self.rehearsal)
+
+    def _visitor(self, site: Path, versions: Sequence[Version]) -> Visitor:
+        trash = self.rehearsal.profile.trash.path
+        return Visitor(site, versions, ignores=lambda path: path == trash)
+
+    def _shown(self, site: Path, versions: Sequence[Version]) -> Shown:
+        """Look once at what is on the target."""
+        visitor = self._visitor(site, versions)
+        visitor.look()
+        is_old, is_new = visitor.seen().complete
+        return "new" if is_new else "old" if is_old else "mixed"
+
+    def _rank_of(self, path: str) -> int | None:
+        """Return the rank of a file of the site. The first ranks that need not wait for each other count as one."""
+        profile = self.rehearsal.profile
+        inside = path.lstrip("/").removeprefix(profile.target.path.strip("/")).lstrip("/")
+        ranks = profile.publish.order
+        return max(ranks.of(inside), ranks.together - 1) if inside in self.new.files else None
 
     def _set_up(self, root: Path, site: Path) -> Version:
         """Create the site as it is before the first run, and return that version."""
@@ -261,7 +205,7 @@ class _Rehearsing:
         )
 
     def _profile(self, server: _Server) -> Profile:
-        """Return the user's profile with the embedded server as its target."""
+        """Return the user's profile with the embedded server as its target, and without the programs that it names."""
         profile = self.rehearsal.profile
         place = attrs.evolve(
             profile.target,
@@ -279,7 +223,14 @@ class _Rehearsing:
             place = attrs.evolve(place, agent=False, known_hosts=known_hosts, host_key=None)
         elif server.certificate is not None:
             place = attrs.evolve(place, certificate_sha256=certificate_sha256(server.certificate))
-        return attrs.evolve(profile, target=place)
+        resume = profile.sync.resume
+        return attrs.evolve(
+            profile,
+            target=place,
+            sync=attrs.evolve(profile.sync, resume=None if resume is None else min(resume, _RESUME)),
+            publish=attrs.evolve(profile.publish, check=()),
+            hooks=HooksTable(),
+        )
 
     def _goes_on(self, runs: Sequence[Run]) -> bool:
         """Return whether another run may bring the target closer to the source."""
@@ -287,7 +238,7 @@ class _Rehearsing:
             return False
         return len(runs) < _HOPELESS or any(run.faults for run in runs[-_HOPELESS:])
 
-    async def _run(self, number: int, profile: Path, plan: FaultPlan) -> Run:
+    async def _run(self, number: int, profile: Path, plan: FaultPlan, shown: Callable[[], Shown]) -> Run:
         plan.begin(number)
         lines: list[str] = []
         began = time.monotonic()
@@ -311,7 +262,8 @@ class _Rehearsing:
                 await process.wait()
         happened = tuple(dict.fromkeys(one.fault for one in plan.happened if one.run == number))
         code = 128 - code if code < 0 else code  # the exit code that a shell reports for a signal
-        return Run(number, code, time.monotonic() - began, tuple(lines[-_LINES:]), happened)
+        seconds = time.monotonic() - began
+        return Run(number, code, seconds, tuple(lines[-_LINES:]), happened, await trio.to_thread.run_sync(shown))
 
     async def _read_lines(self, number: int, stream: trio.abc.ReceiveStream, lines: list[str]) -> None:
         rest = b""

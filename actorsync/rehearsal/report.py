@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from actorsync.model.text import counted, display, duration_text, size_text
-from actorsync.rehearsal.rehearsal import MOST_RUNS, Began, Rehearsal, Result, Run
+from actorsync.rehearsal.rehearsal import MOST_RUNS
+from actorsync.rehearsal.result import Began, Rehearsal, Result, Run, Shown
 from actorsync.testing.servers.faults import NAMES, Happened, ServerFault
 
 __all__ = ["FAULT_SYNTAX", "beginning_text", "record", "report_rows", "run_text", "verdict"]
@@ -14,6 +15,12 @@ __all__ = ["FAULT_SYNTAX", "beginning_text", "record", "report_rows", "run_text"
 _NAMED: Final = 5  # paths that one line names; there may be thousands
 _SHOWN: Final = 3  # failures shown of one run
 _KILLED: Final = 137
+_WHOLE: Final = "every file complete at every check"
+_SHOWN_TEXT: Final[Mapping[Shown, str]] = {
+    "old": "the old site is on the target",
+    "new": "the new site is on the target",
+    "mixed": "some files on the target are old and some new",
+}
 
 #: How ``--fault`` is written, for ``--list-faults``.
 FAULT_SYNTAX: Final = (
@@ -28,17 +35,20 @@ def beginning_text(began: Began, rehearsal: Rehearsal) -> str:
     server = f"an embedded {rehearsal.profile.target.scheme}:// server"
     state = "empty at the start" if rehearsal.from_nothing else "with old versions of the files"
     folder = f"in {display(str(began.folder))} (needs up to {size_text(began.room)})"
-    return f"rehearsing {files} against {server}, {state}, {folder}"
+    without = ", without the programs of hooks and publish.check" if rehearsal.leaves_programs_out else ""
+    return f"rehearsing {files} against {server}, {state}, {folder}{without}"
 
 
-def run_text(run: Run) -> Iterator[str]:
-    """Yield how a run ended, and its first failures."""
+def run_text(run: Run, *, is_burst: bool = False) -> Iterator[str]:
+    """Yield how a run ended, with ``is_burst`` what it left on the target, and its first failures."""
     how = "killed" if run.exit_code == _KILLED else f"exit code {run.exit_code}"
     last = next((line for line in reversed(run.lines) if "sync:" in line or line.startswith("actorsync:")), "")
     summary = f"; {display(last)}" if last and run.exit_code != _KILLED else ""
     yield f"run {run.number}: {how} after {duration_text(run.seconds)}{summary}"
     if run.exit_code not in {0, _KILLED}:
         yield from (f"    {display(line)}" for line in _failures(run))
+    if is_burst:
+        yield f"    {_SHOWN_TEXT[run.shows]}"
 
 
 def report_rows(result: Result) -> Sequence[tuple[str, str]]:
@@ -68,6 +78,8 @@ def _why_never(result: Result, fault: ServerFault) -> str:
     plan = result.plan
     if fault.place == "data" or fault.name in {"full", "slow"}:
         return f"the server received only {size_text(plan.received)} in all"
+    if fault.place == "restart" and not plan.seen.get("restart"):
+        return "no upload was continued; break one off behind 2 MiB, for example with cut@data:3MB"
     if fault.place == "time":
         return "no run lasted that long"
     if fault.name == "capacity":
@@ -76,7 +88,7 @@ def _why_never(result: Result, fault: ServerFault) -> str:
 
 
 def _seen(result: Result) -> Iterator[str]:
-    seen = result.seen
+    seen, from_nothing = result.seen, result.rehearsal.from_nothing
     old, new = seen.showing
     broken = tuple(dict.fromkeys(one.path for one in seen.broken))
     yield f"a visitor checked the site {counted(seen.looks, 'time')}"
@@ -85,10 +97,13 @@ def _seen(result: Result) -> Iterator[str]:
     else:
         yield "every file was complete at every check"
     if seen.missing:
-        yield f"{counted(len(seen.missing), 'file')} MISSING after having been there: {_some(seen.missing)}"
-    before = "" if result.from_nothing else f", {old} the old one"
+        why = ", while the old file was set aside" if result.rehearsal.sets_aside else ""
+        yield f"{counted(len(seen.missing), 'file')} MISSING after having been there{why}: {_some(seen.missing)}"
+    if result.mixtures:
+        yield f"a MIXTURE of old and new files was left by run {', '.join(map(str, result.mixtures))}"
+    before = "" if from_nothing else f", {old} the old one"
     yield f"at the end, {new} of {counted(result.files, 'file')} have the new version{before}"
-    pair = "some files were there and others not yet" if result.from_nothing else "old and new files were side by side"
+    pair = "some files were there and others not yet" if from_nothing else "old and new files were side by side"
     yield f"{pair} for {duration_text(seen.mixed_seconds)}"
     left = f"{counted(len(seen.left), 'temporary file')} LEFT: {_some(seen.left)}" if seen.left else "none left"
     yield f"at most {counted(seen.temporaries, 'temporary file')} at a time, {left}"
@@ -107,7 +122,7 @@ def _some(paths: Sequence[str]) -> str:
 def verdict(result: Result) -> str:
     """Return the last line of the report: whether files were complete, and whether the target converged."""
     runs = counted(len(result.runs), "run")
-    whole = "every file complete at every check" if result.is_whole else "files INCOMPLETE at some check"
+    whole = _wholeness(result)
     if result.has_converged:
         synced = f"in sync after {runs}"
     else:
@@ -116,6 +131,15 @@ def verdict(result: Result) -> str:
     never = len(result.plan.never_happened())
     rest = f"; {counted(never, 'fault')} never happened" if never else ""
     return f"{whole}, {'and' if result.is_whole == result.has_converged else 'but'} {synced}{rest}"
+
+
+def _wholeness(result: Result) -> str:
+    missing = counted(len(result.seen.missing), "file")
+    if result.is_whole:
+        return f"no file INCOMPLETE, {missing} MISSING for a moment" if result.seen.missing else _WHOLE
+    if result.seen.broken:
+        return "files INCOMPLETE at some check"
+    return "a MIXTURE left on the target" if result.mixtures else f"{missing} MISSING at some check"
 
 
 # For programs.
@@ -131,7 +155,9 @@ def record(result: Result) -> dict[str, Any]:
         "converged": result.has_converged,
         "files": result.files,
         "size": result.size,
-        "from_nothing": result.from_nothing,
+        "from_nothing": result.rehearsal.from_nothing,
+        "sets_aside": result.rehearsal.sets_aside,
+        "mixtures": list(result.mixtures),
         "runs": [_run_record(run) for run in result.runs],
         "faults": [_fault_record(fault, result.plan.happened) for fault in result.plan.faults],
         "seen": {
@@ -155,6 +181,7 @@ def _run_record(run: Run) -> dict[str, Any]:
         "exit_code": run.exit_code,
         "seconds": round(run.seconds, 3),
         "faults": [str(fault) for fault in run.faults],
+        "shows": run.shows,
         "said": list(run.lines),
     }
 

@@ -45,6 +45,10 @@ def _selects_all(path: str, is_directory: bool) -> bool:  # noqa: ARG001 - the s
     return True
 
 
+def _ignores_nothing(path: str) -> bool:  # noqa: ARG001 - the signature of `ignores`
+    return False
+
+
 _Fingerprint = tuple[int, int, int]
 _Inode = tuple[int, int]
 
@@ -239,7 +243,8 @@ class Visitor(Watcher):
 
     ``versions`` are the trees that may be there, the newest last: folders, or results of `Version.of`. At every moment,
     each file should equal the file in one of them. Names for which ``is_temporary`` is true are counted and not read. A
-    file is read again only after it was replaced or changed.
+    file is read again only after it was replaced or changed. Paths for which ``ignores`` is true are not looked at, nor
+    is what is below them.
 
     Only one thread may look at a time: do not call `look` during `watching`. `seen` can be called at any time.
     """
@@ -250,9 +255,10 @@ class Visitor(Watcher):
         versions: Sequence[Version | Path],
         *,
         is_temporary: Callable[[str], bool] = is_temporary,
+        ignores: Callable[[str], bool] = _ignores_nothing,
     ) -> None:
         super().__init__()
-        self.root, self.is_temporary = root, is_temporary
+        self.root, self.is_temporary, self.ignores = root, is_temporary, ignores
         self.versions = [one if isinstance(one, Version) else Version.of(one) for one in versions]
         self.looks = 0
         self._known: dict[str, tuple[_Fingerprint, frozenset[int] | None]] = {}
@@ -308,6 +314,8 @@ class Visitor(Watcher):
             folder = waiting.pop()
             for name, status in _listed(self.root / folder if folder else self.root, follows_links=True):
                 path = f"{folder}/{name}" if folder else name
+                if self.ignores(path):
+                    continue
                 if stat.S_ISDIR(status.st_mode):
                     waiting.append(path)
                 else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -23,8 +24,9 @@ from actorsync.cli.rehearse import report_lines
 from actorsync.journal import state_directory
 from actorsync.profile import load_profile
 from actorsync.rehearsal import rehearsal
-from actorsync.rehearsal.rehearsal import Began, Rehearsal, Result, Run, Said, rehearse
+from actorsync.rehearsal.rehearsal import rehearse
 from actorsync.rehearsal.report import run_text
+from actorsync.rehearsal.result import Began, Rehearsal, Result, Run, Said
 from actorsync.testing.servers.faults import parse_fault
 from tests.support.root import ROOT
 
@@ -81,7 +83,7 @@ def is_good(result: Result) -> bool:
     assert result.is_whole, result.seen
     assert result.has_converged, (result.runs, result.seen)
     assert result.exit_code == 0
-    assert result.seen.showing == ((9, 9) if result.from_nothing else (0, 9))
+    assert result.seen.showing == ((9, 9) if result.rehearsal.from_nothing else (0, 9))
     assert result.seen.strangers == result.seen.changed == ()
     assert result.plan.never_happened() == []
     return True
@@ -125,6 +127,74 @@ async def test_rehearsal_from_nothing_starts_with_an_empty_server(source: Path) 
     result = await rehearsed(write_profile(source, "ftp"), "kill@store:3", from_nothing=True)
     assert result.seen.showing == (0, 9)
     assert (result.is_whole, result.has_converged, len(result.runs)) == (True, True, 2)
+
+
+# ---- Big files that go on where they broke off.
+
+#: What breaks the upload off, and what the server does when it is continued. The first time is the probe.
+RESUMED = {
+    "zero-fill": ("cut@data:3MB", "zero-fill@restart:2"),
+    "ignore-restart": ("kill@data:3MB", "ignore-restart@restart:2"),
+    "truncate-late": ("kill@data:3MB", "truncate-late@restart:2"),
+}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["ignore-restart", *(pytest.param(name, marks=pytest.mark.full) for name in ("zero-fill", "truncate-late"))],
+)
+@pytest.mark.parametrize("scheme", ["ftp", pytest.param("sftp", marks=pytest.mark.full)])
+async def test_no_wrong_part_of_a_big_file_is_kept(fault: str, scheme: str, source: Path) -> None:
+    (source / "big.bin").write_bytes(random.Random(14).randbytes(6_000_000))
+    result = await rehearsed(write_profile(source, scheme), *RESUMED[fault])
+    assert is_good(result)
+    assert len(result.runs) == (1 if fault == "zero-fill" else 2)
+
+
+async def test_upload_that_was_never_continued_says_how_to_break_one_off(source: Path) -> None:
+    result = await rehearsed(write_profile(source, "ftp"), "zero-fill@restart")
+    why = "no upload was continued; break one off behind 2 MiB, for example with cut@data:3MB"
+    assert f"fault  zero-fill@restart: NEVER HAPPENED: {why}" in list(report_lines(result))
+
+
+# ---- A burst.
+
+BURST = ["[publish]", 'mode = "burst"']
+TRASH = ["[trash]", 'path = "old-files"', "inside-target = true"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "more", "codes", "shown"),
+    [
+        ("kill@rank", TRASH, [137, 0], ["mixed", "new"]),
+        ("forbid@rename:8", [], [1, 0], ["old", "new"]),
+        pytest.param("kill@store:3", TRASH, [137, 0], ["old", "new"], marks=pytest.mark.full),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["ftp", pytest.param("sftp", marks=pytest.mark.full)])
+async def test_burst_ends_with_the_old_site_or_the_new_one(
+    scheme: str, fault: str, more: list[str], codes: list[int], shown: list[str], source: Path
+) -> None:
+    programs = ['check = ["touch", "../checked"]', "[hooks]", 'after = ["touch", "../hooked"]']
+    result = await rehearsed(write_profile(source, scheme, *BURST, *programs, *more), fault)
+    assert is_good(result)
+    assert [run.exit_code for run in result.runs] == codes
+    assert [run.shows for run in result.runs] == shown
+    assert not list(source.parent.glob("*ed")), "a program of the profile was run: it may change a real site"
+
+
+async def test_mixture_that_a_run_leaves_is_reported(source: Path) -> None:
+    publishes_one = (
+        "import ftplib,os,pickle,sys;p=pickle.load(open(sys.argv[1],'rb'));c=ftplib.FTP();"
+        "c.connect(p.target.host,p.target.port);c.login(p.target.user,os.environ[p.target.password.variable]);"
+        "c.cwd(p.target.path);t='.actorsync-0123456789abcdef.tmp';"
+        "c.storbinary('STOR '+t,open(p.source.path+'/0.html','rb'));c.rename(t,'0.html');c.quit()"
+    )
+    result = await rehearsed(write_profile(source, "ftp", *BURST), child=(sys.executable, "-c", publishes_one))
+    assert (result.mixtures, result.exit_code) == ((1,), 1)
+    lines = list(report_lines(result))
+    assert "a MIXTURE of old and new files was left by run 1" in [line.strip() for line in lines]
+    assert lines[-1] == "a MIXTURE left on the target, and NOT in sync after 1 run"
 
 
 # ---- Incomplete files and failing runs are reported.
@@ -205,7 +275,7 @@ def test_rehearse_json_is_one_record(source: Path, capfd: pytest.CaptureFixture[
 
 def test_run_text_shows_the_first_failures() -> None:
     lines = (*(f"failed: {number}: no" for number in range(5)), "not in sync: 0 copied")
-    assert list(run_text(Run(1, 1, 2.0, lines, ()))) == [
+    assert list(run_text(Run(1, 1, 2.0, lines, (), "mixed"))) == [
         "run 1: exit code 1 after 2.0 s; not in sync: 0 copied",
         *(f"    failed: {number}: no" for number in range(3)),
     ]

@@ -40,6 +40,8 @@ DATA = bytes(range(256)) * 1024  # 256 KiB: more than one read returns
         ("full@5MB", "full", "", 5_000_000, 1),
         ("slow@10B", "slow", "", 10, 1),
         ("capacity@4", "capacity", "", 4, 1),
+        ("forbid@rename:8", "forbid", "rename", 8, 1),
+        ("kill@rank:2", "kill", "rank", 2, 1),
     ],
 )
 def test_fault_text_is_parsed_and_kept(text: str, name: str, place: str, count: float, times: int) -> None:
@@ -67,6 +69,8 @@ def test_fault_text_is_parsed_and_kept(text: str, name: str, place: str, count: 
         ("drop@1s", "'drop' cannot happen at '1s'; it can at: line, store"),
         ("full@lots", "'lots' is not a size; write it like full@5MB"),
         ("full@5MB*2", "'full' lasts and cannot happen several times; leave *2 out"),
+        ("forbid@store", "'forbid' cannot happen at 'store'; it can at: rename"),
+        ("forbid", "'forbid' has no place; write it like forbid@rename:3"),
         ("capacity@0", "'0' is not a number of connections; write it like capacity@4"),
     ],
 )
@@ -79,6 +83,32 @@ def test_wrong_fault_text_names_the_wrong_part(text: str, reason: str) -> None:
 def test_kill_without_a_process_is_rejected() -> None:
     with pytest.raises(ValueError, match="'kill' needs a process to kill"):
         FaultPlan(("kill@store",))
+
+
+def test_rank_without_the_ranks_of_files_is_rejected() -> None:
+    with pytest.raises(ValueError, match="'rank' needs the ranks of files"):
+        FaultPlan(("cut@rank",))
+
+
+def test_rank_comes_up_at_the_first_rename_of_a_later_rank() -> None:
+    killed: list[str] = []
+    plan = FaultPlan(("kill@rank",), kill=lambda: killed.append("killed"), rank_of={"css": 1, "html": 2}.get)
+    pairs = [("tmp-1", "css"), ("tmp-2", "/"), ("tmp-2", "css"), ("html", "aside"), ("tmp-3", "html"), ("tmp-4", "css")]
+    assert [plan.at(["line", "rename"], "RNTO", pair) for pair in pairs] == [None, None, None, "cut", None, None]
+    assert killed == ["killed"]
+    assert plan.seen == {"line": 6, "rename": 5, "rank": 1}
+    plan.begin(2)
+    assert [plan.at(["rename"], "RNTO", pair) for pair in pairs[-2:]] == [None, None]
+    assert plan.seen["rank"] == 1, "a run begins with any rank"
+
+
+def test_forbidden_rename_is_refused_until_the_run_ends() -> None:
+    plan = FaultPlan(("forbid@rename:2",))
+    pairs = [("a", "b"), ("c", "d"), ("d", "c"), ("c", "d"), ("a", "b")]
+    assert [plan.at(["rename"], "RNTO", pair) for pair in pairs] == [None, "refuse", None, "refuse", None]
+    assert plan.at(["line", "size"], "SIZE", ("c", "d")) is None
+    plan.begin(2)
+    assert plan.at(["rename"], "RNTO", ("c", "d")) is None
 
 
 def test_plan_counts_places_and_records_faults() -> None:

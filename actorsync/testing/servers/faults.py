@@ -13,14 +13,24 @@ They are the same for both protocols, also under TLS, because the server itself 
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final, Literal, cast, get_args
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import attrs
+
+from actorsync.testing.servers.fault_texts import (
+    FTP_STEPS,
+    NAMES,
+    PLACES,
+    SFTP_STEPS,
+    Name,
+    ServerFault,
+    Step,
+    parse_fault,
+    step_names,
+)
 
 __all__ = [
     "FTP_STEPS",
@@ -36,192 +46,6 @@ __all__ = [
     "plan_of",
     "step_names",
 ]
-
-Name = Literal[
-    "cut",
-    "reset",
-    "silence",
-    "drop",
-    "refuse",
-    "truncate",
-    "zero-fill",
-    "ignore-restart",
-    "truncate-late",
-    "kill",
-    "full",
-    "capacity",
-    "slow",
-]
-Step = Literal["store", "rename", "mkdir", "remove", "list", "times", "size"]
-
-#: The names, each with what happens.
-NAMES: Final[Mapping[Name, str]] = {
-    "cut": "the connection is closed",
-    "reset": "the connection is reset",
-    "silence": "the connection stays open, but the server sends nothing more",
-    "drop": "the command is executed, but its reply and the connection are lost",
-    "refuse": "the server rejects the command",
-    "truncate": "the server keeps only the data received so far, and reports success",
-    "zero-fill": "the server fills with zeros what it had of a file that is continued",
-    "ignore-restart": "the server takes a continued transfer for one from the beginning, and does not say so",
-    "truncate-late": "the earlier upload ends in the middle of the continued one, and cuts the file off there",
-    "kill": "the client is killed (kill -9)",
-    "full": "the server's disk is full until the run ends: full@5MB",
-    "capacity": "the server accepts only this many connections: capacity@4",
-    "slow": "each connection carries at most this much data a second: slow@200KB",
-}
-
-#: The places, each with when it comes up.
-PLACES: Final[Mapping[str, str]] = {
-    "connect": "a client connects",
-    "login": "a client logs in",
-    "line": "any command (FTP) or request (SFTP)",
-    "store": "an upload starts (STOR; OPEN for writing)",
-    "restart": "an upload is continued (STOR after REST; OPEN of an existing file for writing)",
-    "part": "a file is read from its middle on (RETR after REST; FTP only)",
-    "rename": "a file is renamed (RNTO; RENAME)",
-    "mkdir": "a directory is made (MKD; MKDIR)",
-    "remove": "a file or directory is removed (DELE, RMD; REMOVE, RMDIR)",
-    "list": "a directory is listed (MLSD, LIST, NLST; OPENDIR)",
-    "times": "the time of a file is set (MFMT, MDTM; SETSTAT, FSETSTAT)",
-    "size": "the size of a file is read (SIZE; STAT, LSTAT)",
-    "data": "this much data of files was received: data:100KB",
-    "1.5s": "this long after the first connection of the run",
-}
-
-#: The commands of each step.
-FTP_STEPS: Final[Mapping[Step, Collection[str]]] = {
-    "store": ("STOR", "STOU", "APPE"),
-    "rename": ("RNTO",),
-    "mkdir": ("MKD", "XMKD"),
-    "remove": ("DELE", "RMD", "XRMD"),
-    "list": ("MLSD", "LIST", "NLST"),
-    "times": ("MFMT", "MDTM"),
-    "size": ("SIZE",),
-}
-SFTP_STEPS: Final[Mapping[Step, Collection[str]]] = {
-    "store": ("CREATE",),
-    "rename": ("POSIX-RENAME", "RENAME"),
-    "mkdir": ("MKDIR",),
-    "remove": ("REMOVE", "RMDIR"),
-    "list": ("OPENDIR",),
-    "times": ("SETSTAT", "FSETSTAT"),
-    "size": ("STAT", "LSTAT"),
-}
-
-_COMMANDS: Final = frozenset({"line", *get_args(Step)})
-_EVERYWHERE: Final = frozenset({"connect", "login", "data", "time"}) | _COMMANDS
-_WHERE: Final[Mapping[Name, frozenset[str]]] = {
-    "cut": _EVERYWHERE,
-    "reset": _EVERYWHERE,
-    "silence": _EVERYWHERE,
-    "kill": _EVERYWHERE,
-    "drop": _COMMANDS,
-    "refuse": _COMMANDS | {"connect", "login", "restart", "part"},
-    "truncate": frozenset({"data"}),
-    "zero-fill": frozenset({"restart"}),
-    "ignore-restart": frozenset({"restart", "part"}),
-    "truncate-late": frozenset({"restart"}),
-}
-#: Faults that last, instead of happening at one moment.
-_STATES: Final = frozenset({"full", "capacity", "slow"})
-
-_SECONDS = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)s")
-_SIZE = re.compile(r"(\d{1,15})(?:([KMG])(i?)B|B)?")
-_NUMBER = re.compile(r"[1-9]\d{0,8}")
-
-
-@attrs.frozen
-class ServerFault:
-    """One fault: ``name`` happens at every ``count``-th ``place``, ``times`` times in all.
-
-    ``place`` is one of `PLACES`, ``"time"`` for seconds, or ``""`` for a fault without a place. ``count`` is in bytes
-    for ``data`` and in seconds for ``time``. For ``full``, ``slow`` and ``capacity`` it is the number after the ``@``.
-    ``str()`` returns the text that the fault was parsed from.
-    """
-
-    name: Name
-    place: str
-    count: float
-    times: int = 1
-    text: str = attrs.field(default="", eq=False, repr=False)
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def parse_fault(text: str) -> ServerFault:
-    """Parse a text such as ``"cut@store:3"``. The message of a ``ValueError`` names the part that is wrong."""
-    written, at, rest = text.partition("@")
-    if written not in NAMES:
-        raise ValueError(f"there is no fault {written!r}{_did_you_mean(written, NAMES)}")
-    name = cast("Name", written)
-    if not at:
-        raise ValueError(f"{name!r} has no place; write it like {_example(name)}")
-    where, star, times = rest.partition("*")
-    if star and not _NUMBER.fullmatch(times):
-        raise ValueError(f"{times!r} is not a number of times; write it like {name}@{where}*2")
-    repeated = int(times) if star else 1
-    if name in _STATES:
-        if star:
-            raise ValueError(f"{name!r} lasts and cannot happen several times; leave *{times} out")
-        return ServerFault(name, "", _amount(name, where), text=text)
-    place, count = _read_place(name, where)
-    if place not in _WHERE[name]:
-        known = ", ".join(one for one in PLACES if one in _WHERE[name])
-        raise ValueError(f"{name!r} cannot happen at {where!r}; it can at: {known}")
-    return ServerFault(name, place, count, repeated, text)
-
-
-def _amount(name: str, where: str) -> float:
-    if name == "capacity":
-        if not _NUMBER.fullmatch(where):
-            raise ValueError(f"{where!r} is not a number of connections; write it like capacity@4")
-        return int(where)
-    size = _read_size(where)
-    if not size:
-        raise ValueError(f"{where!r} is not a size; write it like {_example(name)}")
-    return size
-
-
-def _read_place(name: str, where: str) -> tuple[str, float]:
-    if found := _SECONDS.fullmatch(where):
-        return "time", float(found[1])
-    place, colon, count = where.partition(":")
-    if place not in PLACES or place == "1.5s":
-        raise ValueError(f"there is no place {place!r}{_did_you_mean(place, PLACES)}")
-    if place == "data":
-        size = _read_size(count)
-        if not size:
-            raise ValueError(f"{count!r} is not a size; write it like {name}@data:100KB")
-        return place, size
-    if colon and not _NUMBER.fullmatch(count):
-        raise ValueError(f"{count!r} is not a number; write it like {name}@{place}:3")
-    return place, int(count) if colon else 1
-
-
-def _read_size(text: str) -> int | None:
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        return None
-    base = 1024 if found[3] else 1000
-    return int(found[1]) * int(base ** (" KMG".index(found[2]) if found[2] else 0))
-
-
-def _example(name: str) -> str:
-    examples = {"full": "5MB", "capacity": "4", "slow": "200KB", "truncate": "data:100KB"}
-    where = "restart:2" if name in {"zero-fill", "ignore-restart", "truncate-late"} else "store:3"
-    return f"{name}@{examples.get(name, where)}"
-
-
-def _did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {nearest[0]}?" if nearest else f"; known: {', '.join(known)}"
-
-
-def step_names(verb: str, steps: Mapping[Step, Collection[str]]) -> list[str]:
-    """Return the places that a command counts for: ``["line", "store"]`` for a STOR."""
-    return ["line", *(step for step, verbs in steps.items() if verb in verbs)]
 
 
 @attrs.frozen
@@ -251,6 +75,8 @@ class FaultPlan:
     """Called to kill the client; required for the fault ``kill``."""
     watch: Callable[[Happened], object] | None = None
     """Called with each fault as it happens, in the server's thread."""
+    rank_of: Callable[[str], int | None] | None = None
+    """Returns the rank of a file by its path on the server, None for other names; required for the place ``rank``."""
 
     happened: list[Happened] = attrs.field(factory=list, init=False)
     """The faults that happened, in order. A test that relies on a fault should check that it happened."""
@@ -263,6 +89,10 @@ class FaultPlan:
 
     _began: float = attrs.field(default=math.inf, init=False, repr=False)
     _is_full: bool = attrs.field(default=False, init=False, repr=False)
+    _rank: int | None = attrs.field(default=None, init=False, repr=False)
+    """The highest rank of a file that was renamed in this run."""
+    _forbidden: set[tuple[str, str]] = attrs.field(factory=set, init=False, repr=False)
+    """The renames that are rejected until the run ends."""
 
     def __attrs_post_init__(self) -> None:
         self._check()
@@ -270,6 +100,8 @@ class FaultPlan:
     def _check(self) -> None:
         if self.kill is None and any(fault.name == "kill" for fault in self.faults):
             raise ValueError("'kill' needs a process to kill; write FaultPlan(faults, kill=process.kill)")
+        if self.rank_of is None and any(fault.place == "rank" for fault in self.faults):
+            raise ValueError("'rank' needs the ranks of files; write FaultPlan(faults, rank_of=ranks.of)")
 
     def arm(self, *faults: ServerFault | str) -> None:
         """Add faults, from any thread. Places are counted from the first connection, not from this call."""
@@ -301,14 +133,20 @@ class FaultPlan:
 
     def begin(self, run: int) -> None:
         """Begin a run, from any thread: the disk has room again, and times count from the next connection."""
-        self.run, self._began, self._is_full = run, math.inf, False
+        self.run, self._began, self._is_full, self._rank = run, math.inf, False, None
+        self._forbidden.clear()
 
     # For servers.
 
-    def at(self, places: Iterable[str], where: str) -> Name | None:
-        """Count one more of each of the ``places`` and return the fault that is due, if any."""
+    def at(self, places: Iterable[str], where: str, paths: tuple[str, str] = ("", "")) -> Name | None:
+        """Count one more of each of the ``places`` and return the fault that is due, if any.
+
+        ``paths`` are the old and the new name of a rename. What is renamed to ``/`` counts as no rename: a client of
+        FTP takes back a rename that was begun in this way.
+        """
         found: Name | None = None
-        for place in places:
+        names = self._places_of(places, paths)
+        for place in names:
             if place == "connect" and self._began == math.inf:
                 self._began = time.monotonic()
             self.seen[place] = self.seen.get(place, 0) + 1
@@ -316,7 +154,24 @@ class FaultPlan:
                 is_due = fault.place == place and self.seen[place] % fault.count == 0
                 if is_due and self.count_of(fault) < fault.times:
                     found = self._record(fault, where) or found
-        return found
+                    if fault.name == "forbid":
+                        self._forbidden.add(paths)
+                    elif fault.name == "kill" and place == "rank":
+                        found = "cut"  # nothing of the new rank is carried out any more
+        return "refuse" if found == "forbid" or ("rename" in names and paths in self._forbidden) else found
+
+    def _places_of(self, places: Iterable[str], paths: tuple[str, str]) -> list[str]:
+        """Return what a command counts for, given what it renames."""
+        names = list(places)
+        if "rename" not in names:
+            return names
+        if paths[1] == "/":
+            return [name for name in names if name != "rename"]
+        ranks = [] if self.rank_of is None else [rank for path in paths if (rank := self.rank_of(path)) is not None]
+        before = self._rank
+        self._rank = max(ranks if before is None else [*ranks, before], default=None)
+        is_later = before is not None and self._rank is not None and self._rank > before
+        return [*names, "rank"] if is_later else names
 
     def data(self, size: int, where: str) -> tuple[Name | None, int]:
         """Count received bytes. Return the fault that is due, if any, and how many of the bytes precede it."""

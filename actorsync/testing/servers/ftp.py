@@ -21,7 +21,8 @@ import trio
 
 from actorsync.testing.servers.certificates import certificate_sha256, tls_context_for
 from actorsync.testing.servers.command_log import Command, CommandLog
-from actorsync.testing.servers.faults import FTP_STEPS, FaultPlan, Name, plan_of, step_names
+from actorsync.testing.servers.fault_texts import FTP_STEPS, Name, ftp_places
+from actorsync.testing.servers.faults import FaultPlan, plan_of
 from actorsync.testing.servers.in_a_row import InARow, rearranged
 from actorsync.testing.servers.profiles import profile_text, write_private
 from actorsync.testing.servers.restarts import RestartedFile
@@ -314,7 +315,7 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
         ssl_context = tls_context
         passive_ports = settings.data_ports
         tls_control_required = tls_data_required = True  # has an effect with a certificate only
-        storing = ""
+        storing = renaming = ""
         drops_answer = False
         restarted: RestartedFile | None = None
         _restart_position = 0
@@ -376,8 +377,8 @@ def _make_server(settings: EmbeddedFtpServer, silenced: list[Any]) -> Any:
             command = settings.commands.record(self.session_number, line)
             if cmd in FTP_STEPS["store"]:
                 self.storing = str(command)
-            places = ["line", "login"] if cmd == "PASS" else step_names(cmd, FTP_STEPS)
-            due = plan.at(places, str(command)) if plan.faults else None
+            self.renaming = arg if cmd == "RNFR" else self.renaming
+            due = plan.at(ftp_places(cmd), str(command), (self.renaming, arg)) if plan.faults else None
             if due == "refuse":
                 self.respond("530 Login incorrect." if cmd == "PASS" else "550 Permission denied.")
             elif due is not None and due != "drop":

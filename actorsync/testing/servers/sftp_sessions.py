@@ -253,7 +253,8 @@ class _Handler(SFTPServerHandler):
 
     async def apply_faults(self, request: SftpRequest) -> bytes | None:
         """Apply the fault that is due at a request. Return a reply to send instead of carrying it out, or None."""
-        due = self.plan.at(step_names(request.verb, SFTP_STEPS), f"{request.verb} {request.argument}".rstrip())
+        places, paths = step_names(request.verb, SFTP_STEPS), (request.path, request.new_path)
+        due = self.plan.at(places, f"{request.verb} {request.argument}".rstrip(), paths)
         if due is None and request.verb == "CREATE" and not request.creates:
             due = self.begin_restart(request)
         if due is None and request.verb == "WRITE":
