@@ -19,7 +19,7 @@ from actorsync.endpoints.contract import Endpoint, Relocation, Session, look, mo
 from actorsync.errors import OperationRefused, PlanOutdated, ProfileError
 from actorsync.journal import Journal
 from actorsync.journal.trash_memory import Undone
-from actorsync.model.entry import Entry
+from actorsync.model.entry import Entry, Kind, ancestors
 from actorsync.model.report import Report
 from actorsync.model.text import counted
 from actorsync.model.trash import Trashed
@@ -114,8 +114,12 @@ async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, path
 
     async def look_at(session: Session, entries: Sequence[Entry]) -> dict[str, Entry | None]:
         found = await look(session, entries)
-        for entry, now in zip(entries, found, strict=True):
+        files = {it.path for it in found if isinstance(it, Entry) and it.kind is Kind.FILE}
+        for position, (entry, now) in enumerate(zip(entries, found, strict=True)):
             if isinstance(now, OperationRefused):
+                if not files.isdisjoint(ancestors(entry.path)):
+                    found[position] = None  # nothing is below a file that took the place of a directory
+                    continue
                 raise PlanOutdated(f"nothing was undone: the target does not tell what {entry.path!r} is: {now}")
         return {it.path: now for it, now in zip(entries, found, strict=True) if not isinstance(now, OperationRefused)}
 

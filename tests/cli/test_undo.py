@@ -189,6 +189,23 @@ def test_undo_and_empty_trash_refuse_while_a_release_is_not_ended(
     assert tree(target[0] / "www")["page.php"] == OLD["page.php"]
 
 
+def test_directory_that_became_a_file_is_undone_and_done_again(
+    target: tuple[Path, str], act: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    same = {f"same {number}": b"same" for number in range(4)}  # so that a guard allows the removals
+    old, new = {"d/e/file": b"in a directory"} | same, {"d": b"a file"} | same
+    put(tmp_path / "source", old)
+    assert act("run")[0] == 0
+    (tmp_path / "source" / "d" / "e" / "file").unlink()  # so that `put` can remove its directories
+    put(tmp_path / "source", same)
+    put(tmp_path / "source", new)
+    assert act("run")[0] == 0
+    for expected in (old, new):
+        code, _, err = act("undo", "--yes")
+        assert (code, err) == (0, "")
+        assert tree(target[0] / "www") == expected
+
+
 def test_number_is_a_run_and_what_is_before_it_a_profile() -> None:
     default = Path("actorsync.toml")
     assert words_of([]) == (default, None, ())
