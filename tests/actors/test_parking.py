@@ -51,7 +51,7 @@ from tests.support.world.world import Weather
 
 FILE = Entry("x", Kind.FILE, 3, 7)
 #: How many stories of passes are told; ``ACTORSYNC_SEEDS`` sets it, as for the stories of single runs.
-SEEDS = amount("SEEDS", short=300, full=2000) // 100
+SEEDS = amount("SEEDS", short=800, full=2000) // 100
 EPOCH_NS = 1_700_000_000 * 10**9
 
 
