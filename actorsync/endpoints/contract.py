@@ -167,10 +167,14 @@ class Staged:
 
 @attrs.frozen
 class Relocation:
-    """A file of the target that gets the name ``path``. ``entry`` describes it under the old name."""
+    """A file of the target that gets the name ``path``. ``entry`` describes it under the old name.
+
+    ``is_back``: the target has shown a file of this name before. So it is known to store the name unchanged.
+    """
 
     entry: Entry
     path: str
+    is_back: bool = False
 
 
 def nothing_ahead() -> bool:

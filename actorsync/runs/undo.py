@@ -19,7 +19,7 @@ from actorsync.endpoints.contract import Endpoint, Relocation, Session, look, mo
 from actorsync.errors import OperationRefused, PlanOutdated, ProfileError
 from actorsync.journal import Journal
 from actorsync.journal.trash_memory import Undone
-from actorsync.model.entry import Entry
+from actorsync.model.entry import Entry, Kind, ancestors
 from actorsync.model.report import Report
 from actorsync.model.text import counted
 from actorsync.model.trash import Trashed
@@ -53,7 +53,8 @@ async def plan_undo(profile: Profile, run: int | None, paths: Collection[str]) -
     """Look at the target, and return what it takes to undo a run, or the given paths of it.
 
     Without a number it is the last run whose changes are kept. Files of which it was not known whether they are in the
-    trash are found out about first. Raises `ProfileError` if the run cannot be undone.
+    trash are found out about first. Raises `ProfileError` if the run cannot be undone, and `PlanOutdated` while a
+    release is not ended.
     """
     mirror = Mirror(profile, options_for(profile))
     async with mirror.ready() as (journal, secrets):
@@ -91,10 +92,12 @@ async def apply_undo(profile: Profile, shown: Undoing, paths: Collection[str], *
 async def empty_trash(profile: Profile, runs: Collection[int] = (), older_than: float | None = None) -> Emptied:
     """Delete what old runs have left in the trash: the given ones, or those that are older; all without either.
 
-    The journal is locked meanwhile. Raises `ProfileError` for a run that the trash has nothing of.
+    The journal is locked meanwhile. Raises `ProfileError` for a run that the trash has nothing of, and `PlanOutdated`
+    while a release is not ended: its old files may have to be put back.
     """
     mirror = Mirror(profile, options_for(profile))
     async with mirror.ready() as (journal, secrets):
+        await _refuse_open_release(journal)
         kept = await trio.to_thread.run_sync(journal.trash.runs)
         if unknown := set(runs) - {it.run for it in kept}:
             raise ProfileError(f"the trash has nothing of run {min(unknown)}; see: actorsync trash list")
@@ -119,10 +122,16 @@ async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, path
 
     async def look_at(session: Session, entries: Sequence[Entry]) -> dict[str, Entry | None]:
         found = await look(session, entries)
-        for entry, now in zip(entries, found, strict=True):
+        files = {it.path for it in found if isinstance(it, Entry) and it.kind is Kind.FILE}
+        for position, (entry, now) in enumerate(zip(entries, found, strict=True)):
             if isinstance(now, OperationRefused):
+                if not files.isdisjoint(ancestors(entry.path)):
+                    found[position] = None  # nothing is below a file that took the place of a directory
+                    continue
                 raise PlanOutdated(f"nothing was undone: the target does not tell what {entry.path!r} is: {now}")
         return {it.path: now for it, now in zip(entries, found, strict=True) if not isinstance(now, OperationRefused)}
+
+    await _refuse_open_release(journal)
 
     async def work(session: Session) -> Undoing:
         if unsettled := memory.open():
@@ -149,6 +158,15 @@ async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, path
 
     async with Connection(target) as line:
         return await line.call(work)
+
+
+async def _refuse_open_release(journal: Journal) -> None:
+    """Raise `PlanOutdated` while a release is begun and not ended: its old files must stay where they are."""
+    if release := await trio.to_thread.run_sync(journal.release):
+        raise PlanOutdated(
+            f"nothing was changed: an earlier run ended while it published {counted(len(release), 'file')}; "
+            "first let a run finish that: actorsync run"
+        )
 
 
 def _run_to_undo(runs: Sequence[TrashRun], run: int | None) -> TrashRun:
@@ -184,7 +202,7 @@ class _Undo:
         if act in _FILES:
             await self._files(steps)
         elif act is Act.RENAME:
-            moves = [Relocation(it.now, it.trashed.place or "") for it in steps if it.now is not None]
+            moves = [Relocation(it.now, it.trashed.place or "", is_back=True) for it in steps if it.now is not None]
             await self._record(steps, await self.line.call(lambda session: session.move(moves)))
         elif act is Act.MAKE:
             await self._record(
@@ -214,7 +232,9 @@ class _Undo:
         ready = [it for it in steps if not isinstance(gone.get(it.path), OperationRefused)]
         back = [it for it in ready if it.act is not Act.TAKE and it.old is not None]
         moves_back = [
-            Relocation(attrs.evolve(it.old, path=it.trashed.place or ""), it.path) for it in back if it.old is not None
+            Relocation(attrs.evolve(it.old, path=it.trashed.place or ""), it.path, is_back=True)
+            for it in back
+            if it.old is not None
         ]
         returned = dict(
             zip((it.path for it in back), await self.line.call(lambda session: session.move(moves_back)), strict=True)

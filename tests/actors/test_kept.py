@@ -10,6 +10,9 @@ import attrs
 import pytest
 from trio.testing import MockClock
 
+from actorsync.endpoints.contract import Staged
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, Problem
 from actorsync.model.event import Intended, PartSent, Warned
@@ -280,3 +283,22 @@ async def test_what_cannot_be_asked_for_is_not_swept(broken: Broken, autojump_cl
     assert report.resumed_bytes > SIZE / 2
     broken.check_arrived()
     assert not [it for it in broken.seen(Done) if isinstance(it.operation, Sweep) and it.target is not None]
+
+
+@pytest.mark.parametrize(
+    ("there", "is_swept", "is_found"),
+    [(None, True, False), (TEMPORARY, True, False), (TEMPORARY, False, True), ("a", True, True), ("a", False, True)],
+)
+async def test_plan_looks_for_a_file_of_a_run_that_was_killed(
+    autojump_clock: MockClock, there: str | None, is_swept: bool, is_found: bool
+) -> None:
+    """The kill was before or after the rename, and before the journal had it: only the target knows."""
+    target = MemoryEndpoint("target")
+    target.write("a", b"old", 1_600_000_000 * 10**9)
+    if there is not None:
+        target.write(there, b"the new", 1_700_000_000 * 10**9)
+    async with DryRun(target).open_session() as session:
+        if is_swept:
+            await session.sweep([TEMPORARY])
+        (found,) = await session.commit([Staged("a", TEMPORARY, 7, 1_700_000_000 * 10**9)])
+    assert isinstance(found, Entry) is is_found

@@ -445,7 +445,7 @@ async def test_files_beyond_the_hold_limit_are_sent(
 
 async def test_a_first_mirror_makes_no_index(synced: Mirror, autojump_clock: MockClock) -> None:
     def indices() -> list[bytes]:
-        query = "SELECT CAST(name AS BLOB) FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL"
+        query = "SELECT CAST(name AS BLOB) FROM sqlite_schema WHERE tbl_name = 'records' AND type = 'index' AND sql IS NOT NULL"
         return [name for (name,) in synced.journal._reader.execute(query)]
 
     await synced.run()

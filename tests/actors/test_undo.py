@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
+from actorsync.actors.pipeline import Pipeline
 from actorsync.errors import ConnectionLost, OperationRefused, PlanOutdated, ProfileError
 from actorsync.model.event import Intended, Released, ReleaseEnded
 from actorsync.model.kept import Kept
@@ -20,6 +21,7 @@ from actorsync.runs.past.trash import tend
 from actorsync.runs.undo import perform, prepare_undo
 from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.actors.test_trash import NEW, OLD, TRASH, Killed, change, faults, in_trash, site
+from tests.support.world.burst import restart
 from tests.support.world.memory_mirror import Mirror
 
 CLOCK = itertools.count(1_800_000_000)
@@ -239,6 +241,24 @@ async def test_old_runs_leave_the_trash_and_nothing_else_does(autojump_clock: An
     assert mirror.journal.trash.runs() == []
     assert in_trash(mirror) == set()
     assert len([path for path in mirror.target.directories() if path.startswith(".trash/")]) == 1
+
+
+async def test_trash_keeps_everything_while_a_release_is_not_ended(autojump_clock: Any) -> None:
+    mirror = await published()
+    mirror.source.write("page", b"third page")
+    moments: list[Mirror] = []
+
+    async def check() -> None:
+        moments.append(restart(mirror))
+
+    policy = attrs.evolve(TRASH, publish=attrs.evolve(TRASH.publish, is_burst=True))
+    assert (await run(mirror, policy=policy, pipeline=Pipeline(check=check))).exit_code == 0
+    (moment,) = moments
+    rule = TrashRule(".trash", keep=-1.0)
+    assert (await tend(moment.target, moment.journal, rule, float(next(CLOCK)))).runs == 0
+    with pytest.raises(PlanOutdated, match="an earlier run ended while it published 1 file"):
+        await prepare_undo(moment.target, moment.journal, None, ())
+    assert in_trash(moment) == in_trash(mirror)
 
 
 async def test_file_that_cannot_be_deleted_keeps_its_run_in_the_trash(autojump_clock: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,18 +37,20 @@ def put(source: Path, files: dict[str, bytes]) -> None:
             os.utime(path, (1_700_000_000 + len(data), 1_700_000_000 + len(data)))
 
 
-@pytest.fixture(params=["local", "ftp", "sftp"])
+@pytest.fixture(params=["local", "ftp", "sftp", "ftp in a burst", "sftp in a burst"])
 def target(request: pytest.FixtureRequest, server_folder: Path, tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the folder that a server has, and a profile that mirrors to ``www`` in it."""
     root, source = server_folder / "root", tmp_path / "source"
+    server_kind, _, is_burst = request.param.partition(" ")
+    more = MORE + ('[publish]\nmode = "burst"\n' if is_burst else "")
     root.mkdir()
     put(source, OLD)
-    if request.param == "local":
-        yield root, f'[source]\npath = "{source}"\n[target]\nurl = "{root}/www"\n{MORE}'
+    if server_kind == "local":
+        yield root, f'[source]\npath = "{source}"\n[target]\nurl = "{root}/www"\n{more}'
     else:
-        kind = EmbeddedFtpServer if request.param == "ftp" else EmbeddedSftpServer
+        kind = EmbeddedFtpServer if server_kind == "ftp" else EmbeddedSftpServer
         with kind(root) as server:
-            yield root, server.profile(source, "www", MORE)
+            yield root, server.profile(source, "www", more)
 
 
 @pytest.fixture
@@ -145,6 +148,64 @@ def test_mistakes_with_an_undo_are_one_line_each(
         code, out, err = act(command, *typed.removeprefix(command).split())
         assert (code, out) == (2, "")
         assert line in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("target", ["ftp", "sftp"], indirect=True)
+def test_old_files_get_names_back_that_are_not_ascii(
+    target: tuple[Path, str], act: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    old = {"é page": b"old page", "ü gone": b"gone", "same": b"same"}
+    for files in (old, {"é page": b"a new page", "same": b"same"}):
+        put(tmp_path / "source", files)
+        assert act("run")[0] == 0
+    code, _, err = act("undo", "--yes")
+    assert (code, err) == (0, "")
+    assert tree(target[0] / "www") == old
+
+
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+def test_undo_and_empty_trash_refuse_while_a_release_is_not_ended(
+    target: tuple[Path, str], act: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    state, then = Path(os.environ["XDG_STATE_HOME"]), tmp_path / "then"
+    profile = tmp_path / "shop.toml"
+    assert act("run")[0] == 0
+    put(tmp_path / "source", NEW)
+    copied = json.dumps(["cp", "-r", str(state), str(then)])
+    profile.write_text(f'{target[1]}[publish]\nmode = "burst"\ncheck = {copied}\n')
+    assert act("run")[0] == 0
+    shutil.rmtree(state)
+    then.rename(state)  # the journal as a run leaves it that is killed during the check
+    before = tree(target[0])
+    for command in ("undo --yes", "trash empty", "trash empty 2"):
+        first, *more = command.replace("trash empty", "trash_empty").split()
+        code, _, err = act(first.replace("_", " "), *more)
+        assert code == 4
+        assert err == (
+            "actorsync: nothing was changed: an earlier run ended while it published 2 files; "
+            "first let a run finish that: actorsync run\n"
+        )
+    assert tree(target[0]) == before
+    assert act("run")[0] == 0
+    assert act("undo", "2", "--yes")[0] == 0
+    assert tree(target[0] / "www")["page.php"] == OLD["page.php"]
+
+
+def test_directory_that_became_a_file_is_undone_and_done_again(
+    target: tuple[Path, str], act: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    same = {f"same {number}": b"same" for number in range(4)}  # so that a guard allows the removals
+    old, new = {"d/e/file": b"in a directory"} | same, {"d": b"a file"} | same
+    put(tmp_path / "source", old)
+    assert act("run")[0] == 0
+    (tmp_path / "source" / "d" / "e" / "file").unlink()  # so that `put` can remove its directories
+    put(tmp_path / "source", same)
+    put(tmp_path / "source", new)
+    assert act("run")[0] == 0
+    for expected in (old, new):
+        code, _, err = act("undo", "--yes")
+        assert (code, err) == (0, "")
+        assert tree(target[0] / "www") == expected
 
 
 def test_number_is_a_run_and_what_is_before_it_a_profile() -> None:

@@ -18,6 +18,7 @@ from actorsync.actors.pipeline import Change
 from actorsync.cli.commands import run_command
 from actorsync.errors import PlanOutdated, ProfileError
 from actorsync.events import Done, Event, Failed, MakeDirectory, Move, Remove, Side
+from actorsync.planning.temporary_names import is_own
 from tests.support import FtpTarget
 from tests.support.mirror import contents
 from tests.support.scenarios import write
@@ -96,6 +97,40 @@ def test_apply_does_what_the_plan_lists(site: Site, tmp_path: Path) -> None:
     assert site.is_mirrored()
     with pytest.raises(PlanOutdated, match="needs no change any more, or is gone from the source"):
         actorsync.apply(site.profile, saved)
+
+
+@pytest.mark.parametrize("site", ["ftp", "sftp"], indirect=True)
+def test_apply_publishes_in_a_burst_what_the_plan_lists_or_nothing(site: Site, tmp_path: Path) -> None:
+    """The programs of the profile are run as well. The check sees the new site, and is content the second time."""
+    log = tmp_path / "log"
+    says = f"echo $1 >> {log}; test -e {site.root}/new/deep && echo there >> {log}; test $1 != check || test -e good"
+    (tmp_path / "say").write_text(f"#!/bin/sh\n{says}\n")
+    (tmp_path / "say").chmod(0o755)
+    hooks = '[hooks]\nbefore-commit = ["./say", "before"]\nafter = ["./say", "after"]'
+    burst = '[publish]\nmode = "burst"\ncheck = ["./say", "check"]'
+    site.mirror()
+    with open(site.profile, "a") as profile:
+        profile.write(f"\n{burst}\n{hooks}\n")
+    site.change()
+    before = {path: data for path, data in contents(site.root).items() if data is not None}
+    plan = actorsync.plan(site.profile)
+    assert not log.exists()
+    report = actorsync.apply(site.profile, plan)
+    assert (report.exit_code, report.copied, report.removed) == (1, 0, 0)
+    assert (report.not_published or "").startswith("rolled back: the check failed: publish.check: ./say failed")
+    now = {path: data for path, data in contents(site.root).items() if data is not None}
+    assert {path: data for path, data in now.items() if not is_own(path)} == before
+    assert log.read_text().split() == ["before", "check", "there", "after"]
+
+    (tmp_path / "good").touch()
+    site.put("d/changed", "since", OLD + 200)
+    with pytest.raises(PlanOutdated, match='"d/changed" has changed on the source'):
+        actorsync.apply(site.profile, plan)
+    assert not site.is_mirrored()
+    log.unlink()
+    assert actorsync.apply(site.profile, actorsync.plan(site.profile)).exit_code == 0
+    assert site.is_mirrored()
+    assert log.read_text().split() == ["before", "check", "there", "after", "there"]
 
 
 def test_a_plan_for_an_unknown_target_is_applied(site: Site) -> None:

@@ -25,8 +25,10 @@ import attrs
 import trio
 
 from actorsync.actors.backoff import Backoff
+from actorsync.actors.pipeline import Pipeline
 from actorsync.endpoints.contract import Content, Endpoint
 from actorsync.endpoints.ftp.endpoint import FtpEndpoint
+from actorsync.endpoints.ftp.wire.certificates import TlsPolicy
 from actorsync.endpoints.local.endpoint import LocalEndpoint, LocalSession
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import open_journal, open_memory_journal
@@ -115,6 +117,7 @@ async def mirror(
     observer: Callable[[Event], None] | None = None,
     seconds: float = 60,
     settled: bool = False,
+    pipeline: Pipeline = Pipeline(),  # noqa: B008 - frozen
     **policies: Any,
 ) -> Run:
     """Run once; raise `trio.TooSlowError` after ``seconds``. Without a ``journal``, use one in memory.
@@ -136,7 +139,8 @@ async def mirror(
     root = LocalEndpoint(source) if isinstance(source, Path) else source
     remembered = closing(open_memory_journal()) if journal is None else open_journal(journal, "test")
     with remembered as opened, trio.fail_after(seconds):
-        report = await supervise(root, target, opened, RunOptions(policy, observers=observers, clock=clock))
+        options = RunOptions(policy, observers=observers, clock=clock, pipeline=pipeline)
+        report = await supervise(root, target, opened, options)
     return Run(report, events)
 
 
@@ -177,11 +181,14 @@ def settings_for(
     connections: int = 2,
     settled: bool = False,
     resume: int = ResumeRule().smallest or 0,
+    is_burst: bool = False,
+    stall_seconds: float = 60.0,
 ) -> dict[str, Any]:
     """Return the settings of a run in another process, for JSON.
 
     The source is a directory, or a server and a path on it. The target is a server or a directory. ``resume`` is the
-    size from which on files are continued.
+    size from which on files are continued. With ``is_burst`` all of them are published together.
+    A server that says nothing for ``stall_seconds`` counts as lost.
     """
     settings: dict[str, Any] = {
         "source": os.fspath(source) if isinstance(source, Path) else _on_server(source[0], source[1], None),
@@ -190,6 +197,8 @@ def settings_for(
         "connections": connections,
         "settled": settled,
         "resume": resume,
+        "is_burst": is_burst,
+        "stall_seconds": stall_seconds,
     }
     if isinstance(target, Path):
         return {**settings, "kind": "local", "root": os.fspath(target)}
@@ -236,11 +245,13 @@ def _target(settings: dict[str, Any]) -> Endpoint:
     if settings["kind"] == "local":
         return LocalEndpoint(Path(settings["root"]))
     server, host, path = settings["server"], settings["host"], settings["path"]
+    stall = settings.get("stall_seconds", 60.0)
     if settings["kind"] == "sftp":
         paths = {name: Path(server[name]) for name in ("client_key", "known_hosts", "root")}
-        return sftp_endpoint_for(SshTarget(**{**server, **paths}), path, host=host)
+        return sftp_endpoint_for(SshTarget(**{**server, **paths}), path, host=host, stall_seconds=stall)
     password = server["password"]
-    return FtpEndpoint(host, server["port"], server["user"], lambda: password, path)
+    tls = None if server["tls"] is None else TlsPolicy(**{**server["tls"], "ca_file": Path(server["tls"]["ca_file"])})
+    return FtpEndpoint(host, server["port"], server["user"], lambda: password, path, tls=tls, stall_seconds=stall)
 
 
 def run_with_settings(settings: dict[str, Any], write_line: Callable[[str], object]) -> None:
@@ -262,7 +273,7 @@ def run_with_settings(settings: dict[str, Any], write_line: Callable[[str], obje
             connections=settings["connections"],
             observer=show,
             settled=settings["settled"],
-            publish=PublishRule(resume=ResumeRule(smallest=settings["resume"])),
+            publish=PublishRule(is_burst=settings["is_burst"], resume=ResumeRule(smallest=settings["resume"])),
             transforms=(Transform("gzip", settings["gzip"], gzip_stream),) if settings.get("gzip") else (),
         )
 

@@ -150,7 +150,7 @@ async def recall(target: Session, items: Sequence[Trashed]) -> list[Trashed | Op
             continue
         (now,) = await look(target, [Entry(item.path, Kind.FILE)])
         if now is None:
-            found.append(await _put_back(target, Relocation(old, item.path)))
+            found.append(await _put_back(target, Relocation(old, item.path, is_back=True)))
         elif isinstance(now, OperationRefused):
             found.append(now)
         else:

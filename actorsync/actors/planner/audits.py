@@ -100,6 +100,9 @@ class Audits:
 
     async def look_at_root(self) -> None:
         """List the root of the target, and void the journal if that is not the root which the journal knows."""
+        # A release that was not ended: its files may have arrived, and the records are those of before.
+        release = await self.blocking(self.journal.release)
+        self.questions.queue.touched.update(item.path for item, _ in release)
         self.looked_at = await self.blocking(self.journal.audits.seen)
         if not self.counts_drift:
             return

@@ -56,7 +56,8 @@ class Mover:
                 return link_refusal(links[parent_of(path)])
             if why := self._connection.fault(path):
                 return OperationRefused(why)
-        if not oddness(name_of(item.path)) <= self._connection.known.kept_traits | oddness(name_of(item.entry.path)):
+        kept = self._connection.known.kept_traits | oddness(name_of(item.entry.path))
+        if not (item.is_back or oddness(name_of(item.path)) <= kept):
             return OperationRefused("not moved: it is not known yet whether the server stores its new name unchanged")
         return await self._spellings.claim(item.path)
 

@@ -57,7 +57,8 @@ class Mover:
         for index, item in enumerate(relocations):
             link = links.get(parent_of(item.path)) or links.get(parent_of(item.entry.path))
             why = connection.why_unusable(item.entry.path) or connection.why_unusable(item.path)
-            if not oddness(name_of(item.path)) <= connection.knowledge.kept_traits | oddness(name_of(item.entry.path)):
+            kept = connection.knowledge.kept_traits | oddness(name_of(item.entry.path))
+            if not (item.is_back or oddness(name_of(item.path)) <= kept):
                 why = why or "not moved: it is not known yet whether the server stores its new name unchanged"
             refusal = (
                 link_refusal(link) if link else OperationRefused(why) if why else await self._spellings.claim(item.path)

@@ -22,6 +22,7 @@ from actorsync.endpoints.contract import (
     Source,
     Staged,
     Upload,
+    look,
     nothing_ahead,
     traits_of,
 )
@@ -44,6 +45,10 @@ class DryRun(EndpointWrapper[Source]):
     """
 
     is_read: bool = False
+    staged: set[str] = attrs.field(factory=set, init=False)
+    """The temporaries that a run would have made."""
+    swept: set[str] = attrs.field(factory=set, init=False)
+    """The temporaries that a run would have removed."""
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[DryRunSession]:
@@ -91,6 +96,10 @@ class DryRunSession(Session):
         """Return the hashes of files of the real target."""
         return await content_hashes(await self.connect(), entries)
 
+    async def look(self, entries: Sequence[Entry]) -> list[Entry | OperationRefused | None]:
+        """Ask the real target for entries."""
+        return await look(await self.connect(), entries)
+
     async def stage(
         self, upload: Upload, *, commit: Sequence[Staged] = (), ahead: Callable[[], bool] = nothing_ahead
     ) -> tuple[Staged | OperationRefused, list[Entry | OperationRefused]]:
@@ -99,20 +108,33 @@ class DryRunSession(Session):
         source = upload.content.entry
         upload.sent = source.size if upload.size is None else upload.size
         ahead()
+        self._endpoint.staged.add(upload.temporary)
         return Staged(upload.path, upload.temporary, upload.sent, source.mtime_ns, upload.mode), committed
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
-        """Rename nothing, and return the entries that a run would leave."""
+        """Rename nothing, and return the entries that a run would leave.
+
+        What this run has not staged is an earlier run's. The real target is asked for it: a run could rename it, or
+        would find that it has its final name already, or would be refused.
+        """
         await trio.lowlevel.checkpoint()
-        return [Entry(item.path, Kind.FILE, item.size, item.mtime_ns, mode=item.mode) for item in staged]
+        return [
+            _left_by(item) if item.temporary in self._endpoint.staged else await self._commit_earlier(item)
+            for item in staged
+        ]
+
+    async def _commit_earlier(self, item: Staged) -> Entry | OperationRefused:
+        left = _left_by(item)
+        temporary, final = await self.look([Entry(item.temporary, Kind.FILE, item.size), left])
+        is_there = isinstance(temporary, Entry) and item.temporary not in self._endpoint.swept
+        if is_there or (isinstance(final, Entry) and _is_alike(final, left)):
+            return left
+        return final if isinstance(final, OperationRefused) else OperationRefused("it was never renamed")
 
     async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
         """Rename nothing, and return what a run would leave, with every old file set aside that has a name for it."""
-        entries = await self.commit([item.staged for item in items])
-        return [
-            Published(entry, item.aside is not None) if isinstance(entry, Entry) else entry
-            for entry, item in zip(entries, items, strict=True)
-        ]
+        await trio.lowlevel.checkpoint()
+        return [Published(_left_by(item.staged), item.aside is not None) for item in items]
 
     async def put_back(self, items: Sequence[Publication]) -> list[Entry | OperationRefused | None]:
         """Rename nothing. Nothing was published."""
@@ -153,6 +175,7 @@ class DryRunSession(Session):
     ) -> list[bool | OperationRefused]:
         """Remove nothing."""
         await trio.lowlevel.checkpoint()
+        self._endpoint.swept.update(temporaries)
         return [True for _ in temporaries]
 
     async def abandon(self, temporary: str) -> bool:  # noqa: ARG002 - the contract has it
@@ -167,3 +190,13 @@ class DryRunSession(Session):
     def warnings(self) -> Sequence[str]:
         """Return the warnings of the real target, if it was connected to."""
         return () if self._opened is None else self._opened.warnings()
+
+
+def _is_alike(found: Entry, left: Entry) -> bool:
+    """Return whether an entry may be the one that a run has left. A listing may show whole seconds."""
+    times = {None if it.mtime_ns is None else it.mtime_ns // 10**9 for it in (found, left)} - {None}
+    return (found.kind, found.size) == (left.kind, left.size) and len(times) < 2
+
+
+def _left_by(staged: Staged) -> Entry:
+    return Entry(staged.path, Kind.FILE, staged.size, staged.mtime_ns, mode=staged.mode)

@@ -36,7 +36,12 @@ class Emptied:
 
 
 async def tend(target: Endpoint, journal: Journal, rule: TrashRule, now: float) -> Emptied:
-    """Delete what does not stay in the trash any longer. Connects only if there is anything."""
+    """Delete what does not stay in the trash any longer. Connects only if there is anything.
+
+    While a release is not ended, everything stays: its old files may have to be put back.
+    """
+    if await trio.to_thread.run_sync(journal.release):
+        return Emptied()
     runs = await trio.to_thread.run_sync(journal.trash.runs)
     gone = expired(runs, now, rule.keep, rule.max_size)
     return await purge(target, journal, gone) if gone else Emptied()

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, Self
 
 import attrs
@@ -60,13 +61,16 @@ class Forks:
         counts: bool = False,
         kill_at: int | None = None,
         kill_after: float | None = None,
+        kill_on: Path | None = None,
     ) -> Forked:
         """Run once, with ``settings`` from `mirror.settings_for`.
 
         ``kill_at``: kill it at its n-th system call that changes something. ``kill_after``: kill it that many seconds
-        after it began. ``counts``: count its system calls.
+        after it began. ``kill_on``: kill it as soon as there is a file with this path. ``counts``: count its system
+        calls.
         """
-        request = {"settings": settings, "counts": counts, "kill_at": kill_at, "kill_after": kill_after}
+        kill = {"kill_at": kill_at, "kill_after": kill_after, "kill_on": kill_on}
+        request = {"settings": settings, "counts": counts, **kill}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(request, default=os.fspath), file=self._process.stdin, flush=True)
@@ -93,9 +97,22 @@ def _fork_run(request: dict[str, Any]) -> tuple[int, dict[str, int], list[str]]:
             if request["kill_after"] is not None:
                 time.sleep(request["kill_after"])
                 os.kill(pid, signal.SIGKILL)  # a child that was not waited for, so its pid is not reused
+            ended = None if request["kill_on"] is None else _kill_on(pid, request["kill_on"])
             lines += output.readlines()
-            status = os.waitpid(pid, 0)[1]
+            status = os.waitpid(pid, 0)[1] if ended is None else ended
     return os.waitstatus_to_exitcode(status), calls, [line[:-1] for line in lines if line.endswith("\n")]
+
+
+def _kill_on(pid: int, path: str) -> int:
+    """Kill a child as soon as there is a file with this path. Return its status, also when it has ended by itself."""
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        if os.path.exists(path):
+            os.kill(pid, signal.SIGKILL)  # a child that was not waited for, so its pid is not reused
+            return os.waitpid(pid, 0)[1]
+        time.sleep(0.001)
 
 
 def _run_child(settings: dict[str, Any], descriptor: int, *, is_supervised: bool) -> None:
