@@ -279,7 +279,7 @@ class Sweep:
 
 @attrs.frozen
 class Recall:
-    """Find out what became of a file that an attempt was about to move to the trash, when nobody has seen the end.
+    """Find out whether a file reached the trash, if the attempt to move it there ended without an outcome.
 
     If its name is free, the file gets it back. Otherwise it stays in the trash, and counts as a change of its run.
     """

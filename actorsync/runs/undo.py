@@ -111,7 +111,7 @@ async def empty_trash(profile: Profile, runs: Collection[int] = (), older_than: 
 async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, paths: Collection[str]) -> Undoing:
     """Do what `plan_undo` does, with a journal that is locked already.
 
-    Raises `PlanOutdated` as long as a release is begun and not ended: what the target has is then nobody's version.
+    Raises `PlanOutdated` as long as a release is begun and not ended: the target then shows files of two versions.
     """
     memory = journal.trash
     if await trio.to_thread.run_sync(journal.release):

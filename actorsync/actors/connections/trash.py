@@ -26,7 +26,7 @@ _WAY_OUT: Final = "nothing was changed; name another directory of the same disk 
 
 @attrs.define(eq=False)
 class Trash:
-    """Owns the directory of one run in the trash. Shared by all lanes, and by whoever publishes a release."""
+    """Owns the directory of one run in the trash. Shared by all lanes and the releases of the planner."""
 
     opened: TrashOpened
     token: Callable[[], str]

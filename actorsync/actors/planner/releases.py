@@ -39,7 +39,7 @@ __all__ = ["Releases", "aside_of"]
 
 
 def aside_of(kept: Kept) -> str:
-    """Return the path of the old file until a release has ended: beside it, under a name that nobody is shown."""
+    """Return the path of the old file until a release has ended: beside it, under a temporary name."""
     return aside_name(kept.temporary)
 
 
