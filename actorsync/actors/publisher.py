@@ -63,6 +63,8 @@ class Publisher:
                 try:
                     release.result = await self._carry_out(release, parts, facts)
                     await parts.maintain(release, begins=False)
+                except trio.EndOfChannel:  # the recorder has failed, and reports why: nothing more can be known
+                    release.result = ReleaseResult.UNFINISHED
                 finally:
                     release.ended.set()
 

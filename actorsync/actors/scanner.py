@@ -70,6 +70,7 @@ class Scanner:
     _kept_back: list[str] = attrs.field(factory=list, init=False)
     _found: int = attrs.field(default=0, init=False)
     _hidden: int = attrs.field(default=0, init=False)
+    _problems: int = attrs.field(default=0, init=False)
     _is_slow: bool = False
 
     async def run(self, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]) -> None:
@@ -82,7 +83,7 @@ class Scanner:
                 await self._report_kept_back(facts)
                 if self.is_first and not self._found:
                     await facts.send(Warned(nothing_text(self.source.display, self._hidden)))
-            await listings.send(ScanComplete(root, scope))
+            await listings.send(ScanComplete(root, scope, self._problems))
 
     async def _walk(
         self, scope: Scope, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]
@@ -138,6 +139,7 @@ class Scanner:
             self.statistics.files_found += files
             self._found += len(selected.rows) + len(problems)
             self._hidden += len(selected.hidden)
+            self._problems += 0 if listed.problem else len(problems)
             scanned.append(Scanned(listed.directory, files, len(directories), len(selected.hidden), problems, left_out))
             results.append(selected)
             below += directories

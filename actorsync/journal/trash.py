@@ -128,7 +128,7 @@ def intend(connection: sqlite3.Connection, items: Iterable[Trashed]) -> None:
         old: tuple[Any, ...] = _four(item.old)
         if item.old is None:
             directory, _, name = encode(item.path).rpartition(b"/")
-            old = connection.execute(_OLD, (directory, name)).fetchone() or old
+            old = tuple(map(fit, connection.execute(_OLD, (directory, name)).fetchone() or old))
         _insert(connection, run, item, old, is_open=True)
 
 

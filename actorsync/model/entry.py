@@ -126,10 +126,15 @@ WHOLE_TREE: Final = Scope(frozenset({""}))
 
 @attrs.frozen
 class ScanComplete:
-    """The scan has listed everything in its ``scope``. Without this message nothing is removed."""
+    """The scan has listed everything in its ``scope``. Without this message nothing is removed.
+
+    ``problems`` is how many entries count as failed although their directory was listed, as links do where they are
+    errors. No listing shows them.
+    """
 
     root: Root
     scope: Scope
+    problems: int = 0
 
 
 @attrs.frozen

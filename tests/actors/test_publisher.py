@@ -15,6 +15,7 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import File
 from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.model.entry import Kind
 from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseEnded, Warned
 from actorsync.model.messages import change_of, summary
 from actorsync.model.operation import Copy, Done, Move, Prepare
@@ -253,6 +254,20 @@ async def test_a_directory_that_cannot_be_listed_holds_everything_back(autojump_
     assert site_of(mirror.target) == before
 
 
+async def test_a_link_that_is_an_error_holds_everything_back(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    before = site_of(mirror.target)
+    mirror.source.put_special("assets/link.css", Kind.LINK)
+    report = await mirror.run(policy=attrs.evolve(BURST, links_are_errors=True))
+    assert report.exit_code == 1
+    assert report.not_published == "nothing was published: 1 path could not be sent"
+    assert site_of(mirror.target) == before
+    assert not mirror.seen(Released)
+    mirror.source.delete("assets/link.css")
+    assert (await mirror.run(policy=attrs.evolve(BURST, links_are_errors=True))).exit_code == 0
+    assert site_of(mirror.target) == mirror.source.files()
+
+
 async def test_a_connection_lost_at_any_moment_changes_nothing_in_the_end(autojump_clock: MockClock) -> None:
     count = 0
 
@@ -301,6 +316,40 @@ async def test_a_target_lost_for_good_in_the_burst_is_finished_by_the_next_start
     assert (await mirror.run(policy=BURST)).exit_code == 0
     assert mirror.target.files() == mirror.source.files()
     mirror.check_nothing_left()
+
+
+async def test_a_drain_before_the_commit_point_is_no_success(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    before = site_of(mirror.target)
+
+    async def before_commit() -> None:
+        mirror.shutdown.drain()
+
+    report = await mirror.run(policy=BURST, pipeline=Pipeline(before_commit=before_commit))
+    assert site_of(mirror.target) == before
+    assert (report.exit_code, report.drained) == (3, True)
+    assert report.left >= len(NAMES)
+    mirror.shutdown = type(mirror.shutdown)()
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
+
+
+async def test_a_drain_between_two_releases_is_no_success(autojump_clock: MockClock) -> None:
+    mirror = await a_site()
+    mirror.source.delete("assets")
+    mirror.source.write("assets", b"a file now")
+
+    def observe(event: object) -> None:
+        if isinstance(event, ReleaseEnded):
+            mirror.shutdown.drain()
+
+    report = await mirror.run(policy=BURST, observe=observe)
+    assert len(mirror.seen(Released)) == 1
+    assert (report.exit_code, report.drained) == (3, True)
+    assert report.left > 0
+    mirror.shutdown = type(mirror.shutdown)()
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    assert mirror.target.files() == mirror.source.files()
 
 
 async def _stop_at(stop: str, moment: int) -> tuple[Mirror, dict[str, bytes], int, bool]:

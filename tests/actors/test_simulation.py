@@ -23,8 +23,9 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, join
 from actorsync.model.event import Confirmed, Event
-from actorsync.model.operation import Copy, Done, Move, Prepare, Remove, Skipped
+from actorsync.model.operation import Copy, Done, Move, Prepare, Publish, Remove, Skipped
 from actorsync.model.report import Report
+from actorsync.planning.publishing.rules import PublishRule, TrashRule
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
 from actorsync.profile.units import MaxDelete
@@ -33,7 +34,7 @@ from tests.support.tiers import IS_FULL, amount, diagonals
 from tests.support.world import long_run
 from tests.support.world.burst import BURST
 from tests.support.world.climate import KINDS, NO_CLIMATE, Climate
-from tests.support.world.memory_mirror import Mirror
+from tests.support.world.memory_mirror import ONE, Mirror
 from tests.support.world.simulation import Story, simulate
 from tests.support.world.world import NAMES, Weather
 
@@ -280,7 +281,8 @@ else:
         tell_one_kind("ranks")
 
     def test_transfers_that_are_continued() -> None:
-        tell_one_kind("resume")
+        stories = [tell(seed, climate=Climate.of(seed, "resume")) for seed in range(5_000, 5_030)]
+        assert sum(story.target.continued > 0 for story in stories) > 1
 
     def test_runs_that_keep_old_versions_and_are_undone() -> None:
         tell_one_kind("trash")
@@ -451,3 +453,32 @@ async def test_refused_release_leaves_a_file_that_nobody_could_list(autojump_clo
     assert {path: data for path, data in mirror.target.files().items() if not is_own(path)} == {
         "a": b"of somebody else"
     }
+
+
+async def test_journal_that_fails_while_a_release_is_published_is_the_error_of_the_run(
+    autojump_clock: MockClock,
+) -> None:
+    mirror = Mirror()
+    mirror.source.write("a", b"a")
+    apply = mirror.journal.apply
+
+    def apply_until_something_is_published(facts: Sequence[Event]) -> None:
+        if any(isinstance(fact, Done) and isinstance(fact.operation, Publish) for fact in facts):
+            raise FatalError("no space left")
+        apply(facts)
+
+    with patch.object(mirror.journal, "apply", apply_until_something_is_published):
+        report = await mirror.run(policy=BURST)
+    assert (report.exit_code, report.error) == (7, "no space left")
+    assert (await mirror.run(policy=BURST)).exit_code == 0
+    assert mirror.target.files() == {"a": b"a"}
+
+
+async def test_file_from_a_far_future_goes_to_the_trash(autojump_clock: MockClock) -> None:
+    mirror = Mirror()
+    policy = attrs.evolve(ONE, publish=PublishRule(trash=TrashRule("../.trash")))
+    mirror.source.write("a", b"a", 253_402_300_799 * 10**9)
+    assert (await mirror.run(policy=policy)).exit_code == 0
+    mirror.source.write("a", b"another")
+    assert (await mirror.run(policy=policy)).exit_code == 0
+    assert b"a" in mirror.target.files("..").values()

@@ -11,6 +11,9 @@ import pytest
 
 from actorsync.actors.pipeline import Pipeline
 from actorsync.errors import ConnectionLost, OperationRefused, PlanOutdated, ProfileError
+from actorsync.model.event import Intended, Released, ReleaseEnded
+from actorsync.model.kept import Kept
+from actorsync.model.operation import Publish
 from actorsync.model.report import Report
 from actorsync.planning.publishing.rules import TrashRule
 from actorsync.planning.publishing.undo import Act
@@ -90,6 +93,20 @@ async def test_undone_paths_are_mirrored_again_when_their_source_changes(
     assert last.exit_code == 0
     assert set(site(mirror)) == {"same", "page", "d/style", "d/more/second"}
     assert last.held == 1, "d/style alone"
+
+
+async def test_release_that_is_not_finished_is_not_undone(autojump_clock: Any) -> None:
+    mirror = await published()
+    record = mirror.journal.record("page")
+    assert record is not None
+    assert record.source is not None
+    kept = Kept(".t", record.source, 3, 1.0, is_complete=True, size=3)
+    mirror.journal.apply([Intended((".t",), record.source), Released((Publish(kept),))])
+    with pytest.raises(PlanOutdated, match="a release was broken off"):
+        await undo(mirror)
+    assert site(mirror) == NEW
+    mirror.journal.apply([ReleaseEnded("taken back")])
+    assert (await undo(mirror)).exit_code == 0
 
 
 async def test_undone_file_that_the_source_has_lost_is_not_held_any_more(autojump_clock: Any) -> None:
@@ -239,7 +256,7 @@ async def test_trash_keeps_everything_while_a_release_is_not_ended(autojump_cloc
     (moment,) = moments
     rule = TrashRule(".trash", keep=-1.0)
     assert (await tend(moment.target, moment.journal, rule, float(next(CLOCK)))).runs == 0
-    with pytest.raises(PlanOutdated, match="an earlier run ended while it published 1 file"):
+    with pytest.raises(PlanOutdated, match="a release was broken off"):
         await prepare_undo(moment.target, moment.journal, None, ())
     assert in_trash(moment) == in_trash(mirror)
 

@@ -91,11 +91,11 @@ def check_trace(events: Sequence[Event], report: Report | None, *, drained: bool
         report.removed,
     ):
         return "the numbers of operations in the events and in the report differ"
-    if report.exit_code == 1 and not failed and report.not_published is None:
+    if report.exit_code == 1 and not failed and report.not_published is None and report.error is None:
         return "the exit code is 1 without a failure"
     if report.exit_code == 0 and (failed or report.left or report.refused or returned):
         return f"the exit code is 0 with {failed} failed, {report.left} left, {returned} not done"
-    if report.exit_code in {0, 1, 4} and not drained:
+    if report.exit_code in {0, 1, 4} and not drained and report.error is None:
         return _unsettled(events, ended, returned)
     return None
 

@@ -12,7 +12,6 @@ from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
-from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.memory import Rules
 from actorsync.actors.planner.progress import Progress, for_each
 from actorsync.actors.planner.removals import Removals
@@ -25,6 +24,7 @@ from actorsync.model.operation import Failed, Fault, Outcome, SetMode
 from actorsync.model.row import ListingRows, decode
 from actorsync.planning.modes import mode_to_set
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.held import Held
 from actorsync.planning.reconcile import Action, Decision, reconcile
 from actorsync.planning.schedule import Schedule
 

@@ -20,7 +20,6 @@ from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
-from actorsync.actors.planner.held import Held
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
@@ -36,6 +35,7 @@ from actorsync.model.event import Forgotten, Learned, Planned, TrashOpened
 from actorsync.model.operation import Batch, Recall, Side
 from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.parking import Parking
+from actorsync.planning.publishing.held import Held
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.schedule import Schedule
 
@@ -183,9 +183,7 @@ class Planner:
             statistics=self.statistics,
             publisher=publisher,
         )
-        if self.trash is not None:
-            opened, place = self.trash
-            releases.opened, releases.aside = opened, lambda _: place()
+        releases.trash = self.trash
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(
             schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages

@@ -60,7 +60,7 @@ class Expected:
 class Releases:
     """Owns what is staged and not published, and what waits for its publication.
 
-    ``aside`` returns where the old file of a path goes. With a trash, that is ``opened`` for this run.
+    ``trash`` is what is opened for this run, and returns a place for an old file; None without a trash.
     """
 
     rule: PublishRule
@@ -73,11 +73,10 @@ class Releases:
     drain_seconds: float
     statistics: Statistics
     publisher: trio.MemorySendChannel[Release]
-    aside: Callable[[Kept], str] = aside_of
-    opened: TrashOpened | None = None
+    trash: tuple[TrashOpened, Callable[[], str]] | None = None
     _staged: dict[str, tuple[Prepare, Kept]] = attrs.Factory(dict)
     _modes: list[SetMode] = attrs.Factory(list)
-    _unsent: int = 0  # files that could not be sent, and directories that could not be made
+    _failed: int = 0  # paths of which the target has not got what it should have
     _vanished: int = 0  # files that were gone when they were to be sent
     expected: Expected = attrs.Factory(Expected)
     is_stuck: bool = False
@@ -132,7 +131,7 @@ class Releases:
             case Done(Prepare() as prepare, kept=Kept() as kept):
                 self._staged[prepare.path] = prepare, kept
             case Failed(operation) if isinstance(operation, Sending | MakeDirectory):
-                self._unsent += 1
+                self._failed += 1
             case Skipped(operation) if isinstance(operation, Sending):
                 self._vanished += 1
 
@@ -144,6 +143,7 @@ class Releases:
         Nothing of it begins unless all of it was sent, and no guard refuses the removals. See `Removals.decide`;
         ``unseen`` are the directories of the source that could not be listed.
         """
+        self._failed += complete.problems
         if (why := self._why_not(unseen)) is None and not await self.removals.decide(
             complete, seen, unlisted, self._coming
         ):
@@ -169,7 +169,7 @@ class Releases:
         """
         unlisted = counted(len(unseen), "directory", "directories")
         reasons = [
-            f"{counted(self._unsent, 'path')} could not be sent" if self._unsent else "",
+            f"{counted(self._failed, 'path')} could not be sent" if self._failed else "",
             f"{counted(self._vanished, 'file')} vanished from the source" if self._vanished else "",
             f"{unlisted} of the source could not be listed" if unseen else "",
         ]
@@ -192,8 +192,8 @@ class Releases:
     async def _publish(self) -> bool:
         """Publish what is staged, and then let go what has waited for it. Return False if it is not published."""
         if self._staged:
-            if self.opened is not None:
-                await self.announcer.record(self.opened)
+            if self.trash is not None:
+                await self.announcer.record(self.trash[0])
             result = await self._hand_over(Release(await self.blocking(self._items)))
             if result is ReleaseResult.HELD_BACK:
                 self.note_drain()
@@ -248,5 +248,7 @@ class Releases:
         record = self.journal.record(prepare.path) if prepare.replaces else None
         old = None if record is None else record.target
         # What the journal does not know of may be there as well: it could not be listed, or has come since.
-        aside = self.aside(kept) if self.rule.keeps_old or self.opened is not None else None
+        aside = aside_of(kept) if self.rule.keeps_old else None
+        if self.trash is not None:
+            aside = self.trash[1]()
         return Publish(kept, self.rule.ranks.of(prepare.path), aside, old)

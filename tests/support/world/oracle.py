@@ -245,7 +245,9 @@ class Oracle:
             self._check_order(path)
         self.unrecorded.add(path)
         self.believed.discard(path)
-        if path not in self.releases.items and not self._is_recalled(path):  # until the release has ended
+        if path in self.strange and self.target.is_at(path, "publish") and path in self.releases.items:
+            self.releases.superseded.add(path)  # it is strange again if the release is taken back
+        if not (self._is_recalled(path) or self.target.is_at(path, "put_back")):
             self.strange.discard(path)
         if self._under_way is not None and self._under_way.path == path and self._is_a_belief(self._under_way):
             self.believed.add(path)
@@ -296,8 +298,8 @@ class Oracle:
                     self._check_release(items)
                 case ReleaseEnded(rolled_back, refused):
                     self.unrecorded -= self.releases.items.keys()
-                    if rolled_back is None:
-                        self.strange -= self.releases.items.keys() - set(refused)
+                    if rolled_back is not None:
+                        self.strange |= self.releases.superseded
                     self.releases.was_ended(self.target, rolled_back, refused)
                 case Drifted(path, is_mended=is_mended):
                     self._check_drift(fact)
@@ -320,11 +322,11 @@ class Oracle:
 
     def remember(self) -> Callable[[], None]:
         """Return a function that forgets what is learned from now on, as a crash does."""
-        unrecorded, memory = set(self.unrecorded), self.releases.memory()
+        unrecorded, recall_release = set(self.unrecorded), self.releases.remember()
 
         def recall() -> None:
             self.unrecorded = unrecorded
-            self.releases.recall(memory)
+            recall_release()
 
         return recall
 
@@ -405,6 +407,8 @@ class Oracle:
         if source is None:  # the file that tries the trash, and what a release has set aside
             self.purposes.setdefault(temporary, "")
             return
+        if self.purposes.get(temporary) == source.path and any(it.temporary == temporary for it in self.journal.kept()):
+            return  # it is taken up
         if temporary in self.purposes:
             self.blame(f"9: {temporary!r} is announced a second time")
         self.purposes[temporary] = source.path

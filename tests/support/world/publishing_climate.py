@@ -7,13 +7,14 @@ weather and from the other kinds.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
 from actorsync.endpoints.memory.tree import Directory
-from actorsync.errors import PlanOutdated, ProfileError
+from actorsync.errors import ActorsyncError
 from actorsync.model.entry import join
 from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
@@ -22,13 +23,15 @@ from actorsync.runs.past.trash import purge
 from actorsync.runs.undo import perform, prepare_undo
 from tests.support.world.trash_oracle import INSIDE, OUTSIDE, is_in_trash, site_of
 from tests.support.world.trouble import Trouble, at
-from tests.support.world.world import NAMES, SECOND_NS
+from tests.support.world.world import SECOND_NS
 
 if TYPE_CHECKING:
     from tests.support.world.simulation import Story
 
 __all__ = ["Burst", "Ranking", "Resume", "Rule", "Trash"]
 
+#: Files that are worth continuing.
+_BIG = ("big", "bigger", "x.bin")
 #: Names of every built-in rank.
 _SITE = ("s.css", "data", "p.html", "index.html")
 
@@ -85,9 +88,9 @@ class Ranking(Rule):
 class Trash(Rule):
     """Old versions go to a trash, beside the target or in it. Now and then a run is undone, and old runs are purged."""
 
+    chance: ClassVar[float] = 0.4
+
     def afterwards(self, story: Story) -> Callable[[], Awaitable[None]] | None:
-        if any(map(is_in_trash, (*story.target.files(), *story.target.files("..")))):
-            story.saw("trash")
         if self.rng.random() < 0.5:
             return partial(self._undo, story)
         return partial(self._purge, story) if self.rng.random() < 0.5 else None
@@ -102,7 +105,7 @@ class Trash(Rule):
         """Delete what is too old, as every command does after its run."""
         rule, memory = story.policy.publish.trash, story.oracle.journal.trash
         if rule is not None and story.target.find("") is not None:
-            with story.unwatched():
+            with story.unwatched(), suppress(ActorsyncError):
                 await purge(
                     story.target,
                     story.oracle.journal,
@@ -118,12 +121,16 @@ class Trash(Rule):
         with story.unwatched():
             try:
                 undoing = await prepare_undo(target, journal, None, ())
-            except (ProfileError, PlanOutdated) as refused:
+            except ActorsyncError as refused:
                 story.trace.append(f"  not undone: {refused}")
                 return
             changes = [change.trashed for change in journal.trash.changes(undoing.run.run)]
             run = journal.trash.next_run()
-            report = await perform(target, journal, undoing, run, story.wall_ns() / SECOND_NS, "0")
+            try:
+                report = await perform(target, journal, undoing, run, story.wall_ns() / SECOND_NS, "0")
+            except ActorsyncError as broken:
+                story.trace.append(f"  broken off: {broken}")
+                return
         story.trace.append(f"  undone: {undoing.run.run}, {report}")
         then = story.snapshots.get(undoing.run.run)
         if then is None or undoing.plan.refused or report.exit_code != 0:
@@ -140,19 +147,19 @@ class Trash(Rule):
 class Resume(Rule):
     """Files that go on where they broke off: nearly all of them are big enough for that here."""
 
-    chance: ClassVar[float] = 0.3
+    chance: ClassVar[float] = 0.4
 
     def settle(self, story: Story) -> None:
         """Write a file that is worth it. What is not trusted of a broken transfer is a few bytes here."""
         target = story.target
         target.can_resume = self.rng.random() < 0.85
-        target.overlap, target.block = self.rng.choice((0, 1, 300)), self.rng.choice((1, 50))
-        target.pieces = self.rng.choice((3, 8))
+        target.overlap, target.block = self.rng.choice((0, 1, 100)), self.rng.choice((1, 50))
+        target.pieces = self.rng.choice((5, 10))
         self._write_old(story)
+        story.saw("resume")
 
     def during(self, story: Story) -> None:
-        for step in self.steps():
-            at(story, step, story.cut)
+        story.cuts = set(range(self.rng.randrange(3, 12), 90, self.rng.choice((7, 13))))
 
     def between(self, story: Story) -> None:
         self._write_old(story)
@@ -160,12 +167,16 @@ class Resume(Rule):
     def _write_old(self, story: Story) -> None:
         """Write files that are so old that their times prove what they are."""
         story.began_ns -= 100 * SECOND_NS
-        for name in self.rng.sample(NAMES, 2):
+        for name in self.rng.sample(_BIG, 2):
             if not isinstance(story.source.find(name), Directory):
-                story.source.put(name, story.source.new_file(self.rng.randbytes(self.rng.choice((300, 4_000)))))
+                data = self.rng.randbytes(self.rng.choice((300, 4_000, 4_000)))
+                story.source.put(name, story.source.new_file(data))
         story.began_ns += 100 * SECOND_NS
         story.oracle.see_source(story.source)
 
     def changed(self, rule: PublishRule) -> PublishRule:
-        smallest, keep = self.rng.choice((1, 50, 50, None)), self.rng.choice((1.0, 60.0, 3 * 86_400.0))
+        smallest, keep = (
+            self.rng.choice((1, 50, 50, 50, 1_000, None)),
+            self.rng.choice((1.0, 60.0, *[3 * 86_400.0] * 4)),
+        )
         return attrs.evolve(rule, resume=ResumeRule(smallest, keep))

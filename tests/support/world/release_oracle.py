@@ -39,21 +39,24 @@ class ReleaseOracle:
     #: Empty for a release whose beginning nobody saw: a journal from a backup had it.
     old: dict[str, bytes | None] = attrs.Factory(dict)
     new: dict[str, bytes] = attrs.Factory(dict)
+    #: What others had changed, and the release has replaced.
+    superseded: set[str] = attrs.Factory(set)
     #: The highest rank that a file had which got its name in this run, file by file.
     highest: int = 0
 
-    def memory(self) -> tuple[dict[str, Publish], dict[str, bytes | None], dict[str, bytes]]:
-        """Return a copy of what is known, for `recall`."""
-        return dict(self.items), dict(self.old), dict(self.new)
+    def remember(self) -> Callable[[], None]:
+        """Return a function that forgets what is learned from now on: it is not on any disk."""
+        known = dict(self.items), dict(self.old), dict(self.new), set(self.superseded)
 
-    def recall(self, memory: tuple[dict[str, Publish], dict[str, bytes | None], dict[str, bytes]]) -> None:
-        """Know what was known then: everything after that is not on any disk."""
-        self.items, self.old, self.new = memory
+        def recall() -> None:
+            self.items, self.old, self.new, self.superseded = known
+
+        return recall
 
     def forget(self, items: Iterable[Publish] = ()) -> None:
         """The journal is another one, and knows of the release ``items``."""
         self.items = {item.path: item for item in items}
-        self.old, self.new = {}, {}
+        self.old, self.new, self.superseded = {}, {}, set()
 
     @property
     def temporaries(self) -> set[str]:

@@ -65,6 +65,7 @@ class Story(World):
         self.target.max_sessions = self.most_sessions
         self.target.capabilities = Capabilities(lanes=lanes or random.Random(f"lanes of {seed}").choice((1, 1, 2, 5)))
         self.old_journals: list[Journal] = []
+        self.is_calm = False
         self.climate = Climate.of(seed) if climate is None else climate
         self.policy = self._any_policy()
         self.climate.settle(self)
@@ -88,12 +89,15 @@ class Story(World):
         await self.converge()
 
     def calm(self) -> None:
+        self.is_calm = True
         self.climate.calm(self)
         super().calm()
         self.target.max_sessions = self.most_sessions
 
     def any_drain_seconds(self) -> tuple[float, float]:
-        return self.rng.choice((0.5, 5.0, 30.0)), self.rng.choice((0.0, 1.0, 5.0))
+        drain, cancel = self.rng.choice((0.5, 5.0, 30.0)), self.rng.choice((0.0, 1.0, 5.0))
+        # A burst that may take longer than a drain is refused. In peace it must not be.
+        return (30.0 if self.policy.publish.is_burst and self.is_calm else drain), cancel
 
     # The rest of the world.
 

@@ -46,6 +46,7 @@ class WatchedTarget(MemoryEndpoint):
         self.busy: dict[str, list[str]] = {}
         self.relocations: dict[str, Relocation] = {}
         self.uploads: dict[str, Upload] = {}
+        self.continued = 0
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[MemorySession]:
@@ -107,7 +108,7 @@ class WatchedTarget(MemoryEndpoint):
         copy._above = _copy_of(self._above, copies)
         copy.outside, copy.has_links = self.outside, self.has_links
         copy.can_resume, copy.overlap, copy.block = self.can_resume, self.overlap, self.block
-        copy.pieces = self.pieces
+        copy.pieces, copy.continued = self.pieces, self.continued
         copy.capabilities, copy.max_sessions = self.capabilities, self.max_sessions
         copy.trouble, copy.capacity = self.trouble, self.capacity
         return copy
@@ -160,7 +161,7 @@ class _WatchedTargetSession(MemorySession):
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
         self._endpoint.uploads[upload.temporary] = upload
         if upload.start:
-            self._endpoint.saw("resume")
+            self._endpoint.continued += 1
         with self._endpoint.working_on(upload.path, "stage"):
             return await super()._write(upload, ahead)
 
@@ -286,8 +287,7 @@ class WatchedJournal:
 
     @property
     def trash(self) -> TrashMemory:
-        self._meet("read")
-        return self.inner.trash
+        return self.inner.trash  # read before the run begins, like the traits
 
     def apply(self, facts: Sequence[Event]) -> None:
         self._step()

@@ -36,7 +36,7 @@ from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.trace import NEVER_PLANNED, check_trace
 from tests.support.virtual_time import inline
 from tests.support.world.oracle import Oracle, below
-from tests.support.world.trash_oracle import site_of
+from tests.support.world.trash_oracle import is_in_trash, site_of
 from tests.support.world.watched import WatchedJournal, WatchedSource, WatchedTarget
 
 __all__ = ["ALIEN", "EPOCH_NS", "NAMES", "SECOND_NS", "Moment", "Stop", "Weather", "World", "fresh_journal"]
@@ -120,7 +120,10 @@ class World:
         self._asked_at: float | None = None
         self._asked_for: Counter[str] = Counter()
         self._stopped_by: Stop | None = None
-        self._cuts = 0
+        #: Whether others have changed the target during the run.
+        self.is_meddled = False
+        #: At which pieces of files, counted in each run, the connection is lost.
+        self.cuts: set[int] = set()
         #: The site before each run that keeps what it changes, by the number of the run; None where it is not known.
         self.snapshots: dict[int, dict[str, bytes] | None] = {}
 
@@ -133,10 +136,6 @@ class World:
         """Say how long a drain and a cancel may take in the next run."""
         return 5.0, 1.0
 
-    def cut(self) -> None:
-        """Lose the next connection that a file is sent over."""
-        self._cuts += 1
-
     def any_pipeline(self) -> Pipeline:
         """Return the hooks of the next run."""
         return Pipeline()
@@ -144,7 +143,7 @@ class World:
     def calm(self) -> None:
         """End everything that goes wrong beside the weather."""
         self.agenda.clear()
-        self._cuts = 0
+        self.cuts = set()
         self.target.capacity, self.down_until, self.journal_trouble = None, 0.0, None
         self.target.trouble, self.source.trouble = {}, {}
 
@@ -164,7 +163,7 @@ class World:
         oracle = self.oracle
         oracle.begin(self.policy, source.listings, self.source)
         oracle.trash.begin(self.source, self.target, oracle.journal)
-        before = self._snapshot()
+        before, self.is_meddled = self._snapshot(), False
         report, self.is_running = None, True
         with trio.fail_after(DEADLINE), self._outside:
             report = await supervise(
@@ -182,7 +181,7 @@ class World:
         self.is_running = False
         for event in oracle.events:
             if isinstance(event, TrashOpened):
-                self.snapshots[event.run] = before
+                self.snapshots[event.run] = None if self.is_meddled else before
         self.all_steps += self.steps
         self._check_stop(report)
         problem = check_trace(oracle.events, report, drained=shutdown.draining.is_set())
@@ -202,6 +201,8 @@ class World:
 
     def _check_after(self, report: Report | None) -> None:
         self.oracle.trash.end(self.source, self.target)
+        if any(map(is_in_trash, (*self.target.files(), *self.target.files("..")))):
+            self.saw("trash")
         self.oracle.check_journal()
         self.oracle.check_target()
         assert self.source.log == [], f"3: the source was changed: {self.source.log}"
@@ -226,6 +227,8 @@ class World:
             "crash": {None},
         }
         code = None if report is None else report.exit_code
+        if code == 1 and report is not None and report.error is not None:
+            return  # a release that was refused
         assert code in codes[self._stopped_by] | {5, 7}, f"{self._stopped_by} ended in {code}: {report}"
 
     # What happens while a run goes on.
@@ -276,8 +279,7 @@ class World:
         if self.dead:
             raise ConnectionLost("killed")
         self._meet_moment(verb, when)
-        if self._cuts and verb == "read":
-            self._cuts -= 1
+        if verb == "read" and when == "before" and self._asked_for["read"] in self.cuts:
             raise ConnectionLost(f"cut {when} {verb}")
         if self.down_until and trio.current_time() < self.down_until:
             self.saw("outage")
@@ -350,12 +352,14 @@ class World:
 
     def put_foreign(self, path: str, data: bytes, mtime_ns: int) -> None:
         """Write a file onto the target as another client does."""
+        self.is_meddled = True
         self.target.write(path, data, mtime_ns)
         self.oracle.foreign[path].add(data)
 
     def take_away(self, path: str) -> None:
         """Delete an entry of the target as another client does."""
         self.trace.append(f"  step {self.steps}: somebody takes {path!r} away from the target")
+        self.is_meddled = True
         for thing in (*self.target.files(), *self.target.directories()):
             if below(thing, path):
                 self.oracle.strange.add(thing)
@@ -384,6 +388,10 @@ class World:
     def lose_journal(self) -> None:
         """Have the journal deleted."""
         self.trace.append("the journal is lost")
+        if self.policy.publish.trash is not None:
+            self.began_ns += (
+                SECOND_NS  # the directory of a run in the trash has its second, and its number in the journal
+            )
         self.oracle.journal = fresh_journal()
         self.oracle.unrecorded.clear()
         self.oracle.forget_intents()
@@ -395,7 +403,7 @@ class World:
         oracle = self.oracle
         oracle.journal = old.copy_to_memory()
         oracle.forget_intents()
-        oracle.intended = {path for path, _ in oracle.journal.pending()}
+        oracle.intended = {path for path, _ in oracle.journal.pending()} | oracle.releases.temporaries
         for record in oracle.journal.subtree(""):
             path = record.target.path
             oracle.unrecorded.add(path)
