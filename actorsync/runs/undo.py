@@ -8,7 +8,7 @@ moves out of the way goes to the trash as the change of a run of its own: an und
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import attrs
@@ -16,6 +16,7 @@ import trio
 
 from actorsync.actors.connections.trash import make_trash, recall
 from actorsync.endpoints.contract import Endpoint, Relocation, Session, look, mode_setter
+from actorsync.endpoints.shared.paths import leads_out
 from actorsync.errors import OperationRefused, PlanOutdated, ProfileError
 from actorsync.journal import Journal
 from actorsync.journal.trash_memory import Undone
@@ -58,6 +59,7 @@ async def plan_undo(profile: Profile, run: int | None, paths: Collection[str]) -
     """
     mirror = Mirror(profile, options_for(profile))
     async with mirror.ready() as (journal, secrets):
+        _refuse_other_trash(profile, [_run_to_undo(await trio.to_thread.run_sync(journal.trash.runs), run)])
         _, target = open_endpoints(profile, secrets)
         return await prepare_undo(target, journal, run, paths)
 
@@ -104,6 +106,7 @@ async def empty_trash(profile: Profile, runs: Collection[int] = (), older_than: 
         wanted = [it for it in kept if not runs or it.run in runs]
         if older_than is not None:
             wanted = expired(wanted, time.time(), older_than, None)
+        _refuse_other_trash(profile, wanted)
         _, target = open_endpoints(profile, secrets)
         return await purge(target, journal, wanted)
 
@@ -114,11 +117,7 @@ async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, path
     Raises `PlanOutdated` as long as a release is begun and not ended: the target then shows files of two versions.
     """
     memory = journal.trash
-    if await trio.to_thread.run_sync(journal.release):
-        raise PlanOutdated(
-            "nothing was undone: a release was broken off, and the target has a part of it; finish it first, with "
-            "actorsync run"
-        )
+    await _refuse_open_release(journal)
 
     async def look_at(session: Session, entries: Sequence[Entry]) -> dict[str, Entry | None]:
         found = await look(session, entries)
@@ -130,8 +129,6 @@ async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, path
                     continue
                 raise PlanOutdated(f"nothing was undone: the target does not tell what {entry.path!r} is: {now}")
         return {it.path: now for it, now in zip(entries, found, strict=True) if not isinstance(now, OperationRefused)}
-
-    await _refuse_open_release(journal)
 
     async def work(session: Session) -> Undoing:
         if unsettled := memory.open():
@@ -160,12 +157,23 @@ async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, path
         return await line.call(work)
 
 
+def _refuse_other_trash(profile: Profile, runs: Iterable[TrashRun]) -> None:
+    """Raise `ProfileError` for runs whose old files are where no file of the profile may go any more."""
+    for run in runs:
+        path = run.directory.rpartition("/")[0]
+        if leads_out(path) and path != profile.trash.path:
+            raise ProfileError(
+                f"the old files of run {run.run} are in {path!r}, and trash.path does not name that; "
+                f"add --set trash.path={path}"
+            )
+
+
 async def _refuse_open_release(journal: Journal) -> None:
     """Raise `PlanOutdated` while a release is begun and not ended: its old files must stay where they are."""
-    if release := await trio.to_thread.run_sync(journal.release):
+    if await trio.to_thread.run_sync(journal.release):
         raise PlanOutdated(
-            f"nothing was changed: an earlier run ended while it published {counted(len(release), 'file')}; "
-            "first let a run finish that: actorsync run"
+            "nothing was changed: a release was broken off, and the target has a part of it; finish it first, with "
+            "actorsync run"
         )
 
 

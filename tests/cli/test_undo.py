@@ -182,8 +182,8 @@ def test_undo_and_empty_trash_refuse_while_a_release_is_not_ended(
         code, _, err = act(first.replace("_", " "), *more)
         assert code == 4
         assert err == (
-            "actorsync: nothing was changed: an earlier run ended while it published 2 files; "
-            "first let a run finish that: actorsync run\n"
+            "actorsync: nothing was changed: a release was broken off, and the target has a part of it; "
+            "finish it first, with actorsync run\n"
         )
     assert tree(target[0]) == before
     assert act("run")[0] == 0
@@ -206,6 +206,25 @@ def test_directory_that_became_a_file_is_undone_and_done_again(
         code, _, err = act("undo", "--yes")
         assert (code, err) == (0, "")
         assert tree(target[0] / "www") == expected
+
+
+@pytest.mark.parametrize("target", ["local"], indirect=True)
+def test_old_files_in_a_trash_that_the_profile_does_not_name_are_reached_with_set(
+    target: tuple[Path, str], act: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    for files in (OLD, NEW):
+        put(tmp_path / "source", files)
+        assert act("run")[0] == 0
+    (tmp_path / "shop.toml").write_text(target[1].replace('[trash]\npath = "../.trash"\n', ""))
+    for command, *more in (("undo", "--yes"), ("trash empty",)):
+        code, _, err = act(command, *more)
+        assert code == 2
+        assert err == (
+            "actorsync: the old files of run 2 are in '../.trash', and trash.path does not name that; "
+            "add --set trash.path=../.trash\n"
+        )
+    assert act("undo", "--yes", "--set", "trash.path=../.trash")[0] == 0
+    assert tree(target[0] / "www") == OLD
 
 
 def test_number_is_a_run_and_what_is_before_it_a_profile() -> None:
