@@ -446,7 +446,7 @@ async def test_files_beyond_the_hold_limit_are_sent(
 async def test_a_first_mirror_makes_no_index(synced: Mirror, autojump_clock: MockClock) -> None:
     def indices() -> list[bytes]:
         of_records = "tbl_name = 'records' AND type = 'index' AND sql IS NOT NULL"
-        query = f"SELECT CAST(name AS BLOB) FROM sqlite_schema WHERE {of_records}"  # noqa: S608 - a constant
+        query = f"SELECT CAST(name AS BLOB) FROM sqlite_schema WHERE {of_records}"
         return [name for (name,) in synced.journal._reader.execute(query)]
 
     await synced.run()
