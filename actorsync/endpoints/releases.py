@@ -35,6 +35,8 @@ class Published:
 
     entry: Entry
     has_old: bool = False
+    lost_old: bool = False
+    """The target refused to set an old file aside, and replaced it all the same: it cannot come back."""
 
 
 @runtime_checkable

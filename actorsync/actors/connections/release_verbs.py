@@ -94,7 +94,7 @@ async def _put_back(target: Session, parts: Sequence[PutBack]) -> list[Outcome]:
 
 def _published(part: Publish, result: Published) -> Done:
     """Return the outcome of a part that has its final name. One that has replaced nothing has set nothing aside."""
-    trashed = _trashed(part, has_old=result.has_old)
+    trashed = None if result.lost_old else _trashed(part, has_old=result.has_old)
     if not result.has_old and trashed is None:
         part = attrs.evolve(part, aside=None)
     return Done(part, result.entry, part.kept.source, trashed=trashed)

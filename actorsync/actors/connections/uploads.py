@@ -277,11 +277,7 @@ class Uploads:
             return await target.commit([upload.staged for upload in self._staged])
         items = [Publication(it.staged, None if it.trashed is None else it.trashed.place) for it in self._staged]
         results = await publish(target, items)
-        published = [isinstance(result, Published) and result.has_old for result in results]
-        self._staged = [
-            it if it.trashed is None or has_old else attrs.evolve(it, trashed=attrs.evolve(it.trashed, because="made"))
-            for it, has_old in zip(self._staged, published, strict=True)
-        ]
+        self._staged = [_as_published(it, result) for it, result in zip(self._staged, results, strict=True)]
         return [result.entry if isinstance(result, Published) else result for result in results]
 
     async def _settle(self, results: Sequence[Entry | OperationRefused]) -> None:
@@ -298,6 +294,15 @@ class Uploads:
                 continue
             events.append(outcomes.committed(upload, result))
         await send_facts(self.facts, *events)
+
+
+def _as_published(upload: StagedCopy, result: Published | OperationRefused) -> StagedCopy:
+    """Return a file with what the trash has of it: an old version, nothing (it is new), or nothing that is known."""
+    if upload.trashed is None or (isinstance(result, Published) and result.has_old):
+        return upload
+    if isinstance(result, Published) and result.lost_old:
+        return attrs.evolve(upload, trashed=None)
+    return attrs.evolve(upload, trashed=attrs.evolve(upload.trashed, because="made"))
 
 
 def _listed_but_missing(missed: Vanished) -> OperationRefused:

@@ -268,7 +268,11 @@ class Publisher:
         for (index, item), refusals, shown in zip(sent.items(), renamed, looked, strict=True):
             has_old = index in set_aside or (item.aside is not None and refusals.first is None)
             if refusals.second is None and shown.facts is not None and self._is_staged(item.staged, shown.facts):
-                results[index] = self._published(item.staged, shown)
+                published = self._published(item.staged, shown)
+                if steps[index] is Step.SET_ASIDE and refusals.first is not None and not published.has_old:
+                    known.unkept.append(f"{item.staged.path}: {refusals.first}")
+                    published = attrs.evolve(published, lost_old=True)
+                results[index] = published
             elif refusals.second is not None and (has_old or shown.facts is None):
                 results[index] = await self._refused(items[index], refusals.second, has_old=has_old)
             elif (result := await self._second_look(items[index], has_old=has_old)) is not None:

@@ -197,6 +197,11 @@ class FtpSession:
     def warnings(self) -> Sequence[str]:
         """Return what the user should know: a login in clear, times that have all moved, what the server lacks."""
         known, found = self.connection.known, [*self._warnings, *self.connection.known.unset_modes.warnings]
+        found += [
+            f"the old version is lost, and cannot be put back: the server refused to set it aside, and replaced it all "
+            f"the same ({display(one)}); check the permissions there"
+            for one in known.unkept
+        ]
         if known.time_shift.warning:
             found.append(known.time_shift.warning)
         if known.flights.warning:

@@ -409,7 +409,8 @@ class World:
             oracle.unrecorded.add(path)
             node = self.target.find(path)
             # Where the source is again what it was then, to the inode, nobody can see that the target is not.
-            if record.source is not None and (node is None or self.target.entry(path, node) != record.target):
+            # And what others had there, and have taken away since, is in the way as far as that journal knows.
+            if node is None or (record.source is not None and self.target.entry(path, node) != record.target):
                 oracle.strange.add(path)
 
     # In peace.
