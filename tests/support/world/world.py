@@ -409,8 +409,10 @@ class World:
             oracle.unrecorded.add(path)
             node = self.target.find(path)
             # Where the source is again what it was then, to the inode, nobody can see that the target is not.
-            # And what others had there, and have taken away since, is in the way as far as that journal knows.
-            if node is None or (record.source is not None and self.target.entry(path, node) != record.target):
+            now = None if node is None else self.target.entry(path, node)
+            # And what others had there, and is gone or of another kind by now, is in the way as far as it knows.
+            is_gone = now is None or now.kind is not record.target.kind
+            if is_gone or (record.source is not None and now != record.target):
                 oracle.strange.add(path)
 
     # In peace.
