@@ -11,14 +11,14 @@ import attrs
 
 from actorsync.protocols.ftp.dialogues import read_facts, rename_outcome
 from actorsync.protocols.ftp.replies import checked, size_of
-from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line, verb_of
+from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, command_line, verb_of
 
 __all__ = ["MOST_FILES", "Looked", "Names", "Renamed", "is_shown", "look", "put_back", "rename", "set_aside"]
 
 #: Files and bytes in one flight. The tested servers took 1,000 commands and 80 kB in one write.
 MOST_FILES = 64
 _MOST_BYTES = 32_000
-_DISARM = command_line("RNFR", "/")
+_DISARM = command_line("RNTO", "/")
 
 
 @attrs.frozen
@@ -97,10 +97,11 @@ def set_aside(items: Sequence[Names]) -> Dialogue[list[Reply | None]]:
 def rename(items: Sequence[Names]) -> Dialogue[list[Renamed]]:
     """Set old files aside, and give the temporaries their final names.
 
-    An RNFR of the root ends each file, so that no file stays armed for the next. The root itself cannot be renamed, so
-    it may stay armed. (An impossible RNTO, as in `disarm_rename`, is no way out: ProFTPD 1.3.8 was seen to lose the
-    command that follows its 503, once in some hundred files.) What stays armed within a file does no harm: it is the
-    final name, which then gets its own name.
+    An impossible rename ends each flight, so that no RNFR stays armed (see `disarm_rename`). Between two files there is
+    none: ProFTPD 1.3.8 was seen to lose the command behind its 503, once in some hundred files, and it refuses an RNFR
+    after another one. What stays armed in a flight is the final name of the same file, which then gets its own name, or
+    a temporary that was refused its name. Should the RNFR of the next file be refused as well, that one is left with a
+    wrong size or time, which the look behind the flights finds.
     """
     return (yield from _rename([[(item.final, item.aside), (item.temporary, item.final)] for item in items]))
 
@@ -119,10 +120,9 @@ def _rename(steps: Sequence[Sequence[tuple[str, str | None]]]) -> Dialogue[list[
     units = []
     for pairs in steps:
         lines = [(command_line("RNFR", old), command_line("RNTO", new)) for old, new in pairs if new is not None]
-        units.append((*(line for pair in lines for line in pair), _DISARM))
+        units.append(tuple(line for pair in lines for line in pair))
     renamed: list[Renamed] = []
-    for pairs, replies in zip(steps, (yield from _play(units)), strict=True):
-        *done, _ = replies
+    for pairs, done in zip(steps, (yield from _play(units, last=_DISARM)), strict=True):
         left = iter(zip(done[::2], done[1::2], strict=True))
         renamed.append(Renamed(*(None if new is None else rename_outcome(*next(left)) for _, new in pairs)))
     return renamed
@@ -133,13 +133,18 @@ def is_shown(reply: Reply | None) -> bool:
     return reply is not None and size_of(reply) is not None
 
 
-def _play(units: Sequence[tuple[bytes, ...]]) -> Dialogue[list[list[Reply]]]:
-    """Send the lines of each file, many files in a flight, and return the checked replies of each."""
+def _play(units: Sequence[tuple[bytes, ...]], last: bytes = b"") -> Dialogue[list[list[Reply]]]:
+    """Send the lines of each file, many files in a flight, and return the checked replies of each.
+
+    ``last`` is a line that ends each flight, and that every server refuses.
+    """
     found: list[list[Reply]] = []
     for flight in _flights(units):
         lines = [line for unit in flight for line in unit]
-        answers = yield lines
-        replies = iter([checked(verb_of(line), answer) for line, answer in zip(lines, answers, strict=True)])
+        answers = yield [*lines, *filter(None, [last])]
+        if last and not answers[-1].is_refusal:
+            raise ProtocolError(f'the server renamed something onto its root directory: "{answers[-1]}"')
+        replies = iter([checked(verb_of(line), answer) for line, answer in zip(lines, answers, strict=False)])
         found += [[next(replies) for _ in unit] for unit in flight]
     return found
 
