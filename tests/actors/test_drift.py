@@ -3,7 +3,7 @@
 The promise: a difference that an audit can see is mended, or said (exit code 9 or 1), within one round of the audits.
 "In sync" is never said over an older one, and nothing is said to have drifted that has not.
 
-``ACTORSYNC_SEEDS=N`` sets how many seeds there are, ``ACTORSYNC_SEED=k`` tells one story alone.
+``ACTORSYNC_DRIFT_SEEDS=N`` sets how many seeds there are, ``ACTORSYNC_SEED=k`` tells one story alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.support import virtual_time
 from tests.support.tiers import amount
 from tests.support.world.memory_mirror import ONE, PATIENT, Mirror
 
-SEEDS = amount("SEEDS", short=200, full=2000)
+SEEDS = amount("DRIFT_SEEDS", short=200, full=1000)
 BLOCK = 100
 CHANGES = ("edit", "edit", "delete", "delete a directory", "empty", "remove", "replace", "restore", "add", "swap kinds")
 

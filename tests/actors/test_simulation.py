@@ -41,7 +41,7 @@ from tests.support.world.world import NAMES, Weather
 SEEDS = amount("SEEDS", short=200, full=2000)
 BLOCK = 100
 #: How many stories there are of renames.
-RENAMES = amount("RENAMES", short=60, full=200)
+RENAMES = amount("RENAMES", short=60, full=150)
 
 #: Every seed that ever found something. Told first, and for ever. These have the first weather alone: that is all there
 #: was when they found it.
