@@ -79,7 +79,9 @@ class Publisher:
             return ReleaseResult.HELD_BACK
         if not release.is_recovered:
             await _record(facts, Released(tuple(release.items)))
-        is_kept = all(it.aside is not None or it.replaced is None for it in release.items)
+        # What replaces nothing, as far as is known, may replace what another program has put there meanwhile.
+        is_proven = release.is_recovered
+        is_kept = all(it.aside is not None or (is_proven and it.replaced is None) for it in release.items)
         refused: dict[str, str] = {}
         begun: list[Publish] = []
         for rank in _ranks(release.items):

@@ -8,6 +8,7 @@ session as a proof that both connections are of the same client.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ import trio
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.wire.certificates import TlsPolicy, check_pin, fingerprint, handshake_error, make_context
 from actorsync.endpoints.ftp.wire.data import WRITE, DataConnection, Timeouts, connection_errors
-from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
+from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, OperationRefused
 from actorsync.model.text import display
 from actorsync.protocols.ftp.wire import Reply
 
@@ -205,7 +206,7 @@ class SecureDataConnection(DataConnection):
         """
         assert self._stream is not None
         while upload.sent < limit:
-            piece = await upload.content.read(min(WRITE, limit - upload.sent))
+            piece = await _next_piece(upload, min(WRITE, limit - upload.sent))
             if not piece:
                 break
             self._piece, self._taken_before = len(piece), self._stream.transport_stream.taken
@@ -270,3 +271,19 @@ async def _outcome(work: Callable[[], Awaitable[T]]) -> T | ActorsyncError:
         return await work()
     except ActorsyncError as error:
         return error
+
+
+async def _next_piece(upload: Upload, most: int) -> bytes:
+    """Read the next bytes of the content. With a descriptor, `Content.read` begins at the beginning of the file.
+
+    Raises `OperationRefused` if the file cannot be read.
+    """
+    content, descriptor = upload.content, upload.content.fileno()
+    if not upload.start or descriptor is None:
+        return await content.read(most)
+    if content.admit is not None:
+        most = await content.admit(most)
+    try:
+        return os.pread(descriptor, most, upload.sent)
+    except OSError as error:
+        raise OperationRefused(f"it cannot be read: {error.strerror}") from error
