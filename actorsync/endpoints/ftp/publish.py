@@ -85,9 +85,9 @@ class Publisher:
         is_published = [steps[index] is BackStep.TAKE_BACK for index in todo]
         names = [self._names(item) for item in todo.values()]
         self._note([item.staged for item in todo.values()])
-        renamed = await self._connection.control.play(ask.put_back(names, is_published=is_published))
+        renamed = await self._connection.control.play(ask.put_back(names, is_published=is_published, limit=self._limit))
         self._forget([item.staged for item in todo.values()])
-        shown = await self._connection.control.play(ask.look(names, temporaries=False))
+        shown = await self._connection.control.play(ask.look(names, temporaries=False, limit=self._limit))
         for (index, item), refusals, looked in zip(todo.items(), renamed, shown, strict=True):
             results[index] = await self._taken_back(item, refusals, looked)
         return [results[index] for index in range(len(items))]
@@ -100,6 +100,11 @@ class Publisher:
         known = self._connection.known
         is_in_order = known.flights.is_known and known.flights.allows(Flight.BURST)
         return is_in_order and known.has_size and known.commands.works("SIZE")
+
+    @property
+    def _limit(self) -> int:
+        """The most bytes in one flight."""
+        return ask.SHORT if self._connection.control.is_encrypted else ask.LONG
 
     def _names(self, item: Publication) -> ask.Names:
         at = self._connection.at
@@ -144,7 +149,9 @@ class Publisher:
         connection, commands = self._connection, self._connection.known.commands
         if not connection.known.has_size:
             return {index: await self._look_closely(item) for index, item in items.items()}
-        looked = await connection.control.play(ask.look([self._names(item) for item in items.values()], times=times))
+        looked = await connection.control.play(
+            ask.look([self._names(item) for item in items.values()], times=times, limit=self._limit)
+        )
         if any(map(ask.is_shown, (reply for it in looked for reply in it.sizes))):
             commands.note("SIZE")
         seen: dict[int, Seen] = {}
@@ -262,9 +269,11 @@ class Publisher:
                 sent[index] = attrs.evolve(item, aside=None)
             elif index not in results and _place(item) in known.aside_places:
                 sent[index] = item
-        renamed = await control.play(ask.rename([self._names(item) for item in sent.values()]))
+        renamed = await control.play(ask.rename([self._names(item) for item in sent.values()], limit=self._limit))
         self._forget([item.staged for item in items.values()])
-        looked = await control.play(ask.look([self._names(items[index]) for index in sent], temporaries=False))
+        looked = await control.play(
+            ask.look([self._names(items[index]) for index in sent], temporaries=False, limit=self._limit)
+        )
         for (index, item), refusals, shown in zip(sent.items(), renamed, looked, strict=True):
             has_old = index in set_aside or (item.aside is not None and refusals.first is None)
             if refusals.second is None and shown.facts is not None and self._is_staged(item.staged, shown.facts):
@@ -295,7 +304,7 @@ class Publisher:
         results: dict[int, Published | OperationRefused] = {}
         done: set[int] = set()
         for (place, index), refusal in zip(
-            first.items(), await self._connection.control.play(ask.set_aside(names)), strict=True
+            first.items(), await self._connection.control.play(ask.set_aside(names, limit=self._limit)), strict=True
         ):
             if refusal is None:
                 places.add(place)

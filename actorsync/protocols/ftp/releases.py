@@ -13,11 +13,24 @@ from actorsync.protocols.ftp.dialogues import read_facts, rename_outcome
 from actorsync.protocols.ftp.replies import checked, size_of
 from actorsync.protocols.ftp.wire import Dialogue, ProtocolError, Reply, command_line, verb_of
 
-__all__ = ["MOST_FILES", "Looked", "Names", "Renamed", "is_shown", "look", "put_back", "rename", "set_aside"]
+__all__ = [
+    "LONG",
+    "MOST_FILES",
+    "SHORT",
+    "Looked",
+    "Names",
+    "Renamed",
+    "is_shown",
+    "look",
+    "put_back",
+    "rename",
+    "set_aside",
+]
 
-#: Files and bytes in one flight. The tested servers took 1,000 commands and 80 kB in one write.
+#: Files and bytes in one flight. In clear, the tested servers took 1,000 commands and 80 kB in one write. Under TLS,
+#: ProFTPD and Pure-FTPd wait for the socket while they have commands in their buffer, if there are too many.
 MOST_FILES = 64
-_MOST_BYTES = 32_000
+LONG, SHORT = 32_000, 4_000
 _DISARM = command_line("RNTO", "/")
 
 
@@ -70,7 +83,9 @@ class Renamed:
     second: Reply | None
 
 
-def look(items: Sequence[Names], *, temporaries: bool = True, times: bool = True) -> Dialogue[list[Looked]]:
+def look(
+    items: Sequence[Names], *, temporaries: bool = True, times: bool = True, limit: int = LONG
+) -> Dialogue[list[Looked]]:
     """Look at the names of each file: also at the temporary ones, and at the times of the others, if asked for."""
     units: list[tuple[bytes, ...]] = []
     for item in items:
@@ -80,7 +95,7 @@ def look(items: Sequence[Names], *, temporaries: bool = True, times: bool = True
         units.append(tuple(command_line(verb, path) if path is not None else b"" for verb, path in asked))
     sent = [tuple(filter(None, unit)) for unit in units]
     found: list[Looked] = []
-    for unit, answers in zip(units, (yield from _play(sent)), strict=True):
+    for unit, answers in zip(units, (yield from _play(sent, limit)), strict=True):
         replies = iter(answers)
         temporary, final, *others = (next(replies) if line else None for line in unit)
         assert final is not None, "the final name is always looked at"
@@ -88,13 +103,13 @@ def look(items: Sequence[Names], *, temporaries: bool = True, times: bool = True
     return found
 
 
-def set_aside(items: Sequence[Names]) -> Dialogue[list[Reply | None]]:
+def set_aside(items: Sequence[Names], *, limit: int = LONG) -> Dialogue[list[Reply | None]]:
     """Set old files aside, and do nothing else. Returns the refusals; None for each that is done."""
-    renamed = yield from _rename([[(item.final, item.aside), (item.temporary, None)] for item in items])
+    renamed = yield from _rename([[(item.final, item.aside), (item.temporary, None)] for item in items], limit)
     return [it.first for it in renamed]
 
 
-def rename(items: Sequence[Names]) -> Dialogue[list[Renamed]]:
+def rename(items: Sequence[Names], *, limit: int = LONG) -> Dialogue[list[Renamed]]:
     """Set old files aside, and give the temporaries their final names.
 
     An impossible rename ends each flight, so that no RNFR stays armed (see `disarm_rename`). Between two files there is
@@ -103,26 +118,26 @@ def rename(items: Sequence[Names]) -> Dialogue[list[Renamed]]:
     a temporary that was refused its name. Should the RNFR of the next file be refused as well, that one is left with a
     wrong size or time, which the look behind the flights finds.
     """
-    return (yield from _rename([[(item.final, item.aside), (item.temporary, item.final)] for item in items]))
+    return (yield from _rename([[(item.final, item.aside), (item.temporary, item.final)] for item in items], limit))
 
 
-def put_back(items: Sequence[Names], *, is_published: Sequence[bool]) -> Dialogue[list[Renamed]]:
+def put_back(items: Sequence[Names], *, is_published: Sequence[bool], limit: int = LONG) -> Dialogue[list[Renamed]]:
     """Rename published files to their temporary names, and the old files to their final names."""
     steps: list[list[tuple[str, str | None]]] = []
     for item, gets_temporary in zip(items, is_published, strict=True):
         taken = (item.final, item.temporary if gets_temporary else None)
         steps.append([taken, (item.aside or "", item.final if item.aside is not None else None)])
-    return (yield from _rename(steps))
+    return (yield from _rename(steps, limit))
 
 
-def _rename(steps: Sequence[Sequence[tuple[str, str | None]]]) -> Dialogue[list[Renamed]]:
+def _rename(steps: Sequence[Sequence[tuple[str, str | None]]], limit: int) -> Dialogue[list[Renamed]]:
     """Make the renames of each file that have a new name."""
     units = []
     for pairs in steps:
         lines = [(command_line("RNFR", old), command_line("RNTO", new)) for old, new in pairs if new is not None]
         units.append(tuple(line for pair in lines for line in pair))
     renamed: list[Renamed] = []
-    for pairs, done in zip(steps, (yield from _play(units, last=_DISARM)), strict=True):
+    for pairs, done in zip(steps, (yield from _play(units, limit, last=_DISARM)), strict=True):
         left = iter(zip(done[::2], done[1::2], strict=True))
         renamed.append(Renamed(*(None if new is None else rename_outcome(*next(left)) for _, new in pairs)))
     return renamed
@@ -133,13 +148,13 @@ def is_shown(reply: Reply | None) -> bool:
     return reply is not None and size_of(reply) is not None
 
 
-def _play(units: Sequence[tuple[bytes, ...]], last: bytes = b"") -> Dialogue[list[list[Reply]]]:
+def _play(units: Sequence[tuple[bytes, ...]], limit: int, last: bytes = b"") -> Dialogue[list[list[Reply]]]:
     """Send the lines of each file, many files in a flight, and return the checked replies of each.
 
     ``last`` is a line that ends each flight, and that every server refuses.
     """
     found: list[list[Reply]] = []
-    for flight in _flights(units):
+    for flight in _flights(units, limit):
         lines = [line for unit in flight for line in unit]
         answers = yield [*lines, *filter(None, [last])]
         if last and not answers[-1].is_refusal:
@@ -149,12 +164,12 @@ def _play(units: Sequence[tuple[bytes, ...]], last: bytes = b"") -> Dialogue[lis
     return found
 
 
-def _flights(units: Iterable[tuple[bytes, ...]]) -> Iterator[list[tuple[bytes, ...]]]:
+def _flights(units: Iterable[tuple[bytes, ...]], limit: int) -> Iterator[list[tuple[bytes, ...]]]:
     flight: list[tuple[bytes, ...]] = []
     size = 0
     for unit in units:
         length = sum(map(len, unit))
-        if flight and (len(flight) == MOST_FILES or size + length > _MOST_BYTES):
+        if flight and (len(flight) == MOST_FILES or size + length > limit):
             yield flight
             flight, size = [], 0
         flight.append(unit)

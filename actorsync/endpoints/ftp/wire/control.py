@@ -58,6 +58,8 @@ class ControlConnection:
         self._raw = socket.socket(fileno=stream.socket.detach())
         self._socket = trio.SocketStream(trio.socket.from_stdlib_socket(self._raw))
         self._stream: ftp_tls.SecureStream | None = None  # TLS over the socket, once it has begun
+        #: Whether commands go under TLS.
+        self.is_encrypted = False
         self._poll = select.poll()
         self._poll.register(self._raw, select.POLLIN)
         self._tls_client: ftp_tls.TlsClient | None = None
@@ -82,7 +84,7 @@ class ControlConnection:
         self._is_broken = True
         with connection_errors("TLS handshake", self.timeouts.connect):
             self._stream = await tls_client.secure(self._socket, self.timeouts)
-        self._tls_client, self._is_broken = tls_client, False
+        self._tls_client, self._is_broken, self.is_encrypted = tls_client, False, True
 
     @property
     def is_proxied(self) -> bool:
