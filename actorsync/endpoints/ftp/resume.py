@@ -54,7 +54,7 @@ class Resumer:
         async def read_back(offset: int, length: int) -> bytes:
             return await self._parts.read(temporary, offset, length, kept)
 
-        blocks = _BLOCKS if self._connection.known.ends_early else 0
+        blocks = _BLOCKS if self._parts.ends_early else 0
         return await find_start(upload, kept, read_back, blocks)
 
     async def _settled_size(self, temporary: str) -> int:

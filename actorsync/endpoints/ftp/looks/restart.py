@@ -39,15 +39,20 @@ class PartReader:
 
     _connection: FtpConnection
 
+    @property
+    def ends_early(self) -> bool:
+        """Whether a download may be ended early. Under TLS, ProFTPD was seen to close the whole session then."""
+        return self._connection.known.ends_early and not self._connection.control.is_encrypted
+
     async def read(self, path: str, offset: int, length: int, size: int) -> bytes:
         """Return a part of a file that has ``size`` bytes; fewer bytes where the server does not send it.
 
         Raises:
             ConnectionLost: another connection keeps the file locked, or the server did not answer to an early end.
         """
-        connection, known = self._connection, self._connection.known
+        connection = self._connection
         rest = size - offset - length
-        if rest > _MAX_REST and not known.ends_early:
+        if rest > _MAX_REST and not self.ends_early:
             return b""
         try:
             data, _ = await connection.open_data()
@@ -94,7 +99,7 @@ class PartReader:
     async def _end(self, rest: int) -> None:
         """End a transfer of which ``rest`` bytes are not wanted, and read the server's last reply to it."""
         connection, control = self._connection, self._connection.control
-        if not connection.known.ends_early or rest == 0:
+        if not self.ends_early or rest == 0:
             while await self._receive(_MAX_REST):
                 pass
         connection.close_data()
