@@ -63,7 +63,7 @@ async def proxied(
 
 
 def places(way: int) -> list[int]:
-    """Return some of the places for one way to cut: nearly all 20, over the four ways, with ACTORSYNC_RESUME_PLACES=5."""
+    """Return some of the places for one way to cut: most of the 20, over four ways, with ACTORSYNC_RESUME_PLACES=5."""
     chosen = PLACES[way :: KILL + 1]
     if way == KILL:  # a process that is killed near the end may have sent all of it, and renamed it
         chosen = chosen[:3]
