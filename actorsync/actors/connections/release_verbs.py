@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
-import trio
 
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
-from actorsync.endpoints.contract import Content, Session, Staged, Upload
+from actorsync.endpoints.contract import Session, Staged, Upload
+from actorsync.endpoints.own_content import OwnContent
 from actorsync.endpoints.releases import Publication, Published, publish, put_back
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+from actorsync.model.entry import join, name_of, parent_of
 from actorsync.model.event import Intended
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Batch, Done, Maintain, Outcome, Publish, PutBack, Returned
@@ -43,37 +43,12 @@ async def maintain(target: Session, part: Maintain, context: ConnectionContext, 
     name = temporary_name(name_of(part.path), context.token())
     temporary = join(parent_of(part.path), name)
     await make_durable(facts, Intended((temporary, part.path)))
-    nothing = _Nothing(Entry(part.path, Kind.FILE, 0, context.wall_clock_ns()))
+    nothing = OwnContent(b"", context.wall_clock_ns())
     staged, _ = await target.stage(Upload(part.path, temporary, nothing))
     (result,) = (staged,) if isinstance(staged, OperationRefused) else await target.commit([staged])
     if isinstance(result, OperationRefused):
         return Returned(part, str(result), tried=True)
     return Done(part, result, temporary=temporary)
-
-
-@attrs.frozen
-class _Nothing(Content):
-    """The content of an empty file that is in no source."""
-
-    _entry: Entry
-
-    @property
-    def entry(self) -> Entry:
-        """The entry that the file is to have."""
-        return self._entry
-
-    def fileno(self) -> None:
-        """Return None: there is no descriptor."""
-
-    async def read(self, max_bytes: int) -> bytes:  # noqa: ARG002 - there is nothing to read
-        """Return the end of the content."""
-        await trio.lowlevel.checkpoint()
-        return b""
-
-    async def is_unchanged(self) -> bool:
-        """Return True."""
-        await trio.lowlevel.checkpoint()
-        return True
 
 
 async def _publish(target: Session, parts: Sequence[Publish]) -> list[Outcome]:

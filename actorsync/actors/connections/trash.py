@@ -9,7 +9,8 @@ import attrs
 import trio
 
 from actorsync.actors.connections.facts import FactChannel, make_durable, send_facts
-from actorsync.endpoints.contract import Content, Relocation, Session, Upload, look
+from actorsync.endpoints.contract import Relocation, Session, Upload, look
+from actorsync.endpoints.own_content import OwnContent
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, Kind, ancestors
 from actorsync.model.event import Intended, Swept, TrashOpened
@@ -70,7 +71,7 @@ class Trash:
         """Move a file of one byte into the trash, as old files are moved."""
         temporary, place = temporary_name(_NAME, self.token()), self.place()
         await make_durable(facts, Intended((temporary, place)))
-        staged, _ = await target.stage(Upload(_NAME, temporary, _Byte()))
+        staged, _ = await target.stage(Upload(_NAME, temporary, OwnContent(b"\n", 10**18)))
         if isinstance(staged, OperationRefused):
             raise FatalError(f"the trash cannot be tried: a file of one byte is refused: {staged}; {_WAY_OUT}")
         probe = Entry(temporary, Kind.FILE, staged.size, staged.mtime_ns)
@@ -90,31 +91,6 @@ async def make_trash(target: Session, directory: str) -> None:
     refused = [result for result in made if isinstance(result, OperationRefused)]
     if refused:
         raise FatalError(f"the trash cannot be used: {directory!r} cannot be made: {refused[0]}; {_WAY_OUT}")
-
-
-class _Byte(Content):
-    """The content of the file that tries the trash."""
-
-    def __init__(self) -> None:
-        self._left = b"\n"
-
-    @property
-    def entry(self) -> Entry:
-        return Entry(_NAME, Kind.FILE, 1, 1_000_000_000_000_000_000)
-
-    def fileno(self) -> None:
-        """Return None: there is no descriptor."""
-
-    async def read(self, max_bytes: int) -> bytes:
-        """Return the byte, once."""
-        await trio.lowlevel.checkpoint()
-        piece, self._left = self._left[:max_bytes], self._left[max_bytes:]
-        return piece
-
-    async def is_unchanged(self) -> bool:
-        """Return True."""
-        await trio.lowlevel.checkpoint()
-        return True
 
 
 def noted(outcome: Outcome) -> Outcome:

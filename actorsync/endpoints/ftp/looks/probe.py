@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
-import trio
 
-from actorsync.endpoints.contract import Content, Upload
+from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
+from actorsync.endpoints.own_content import OwnContent
 from actorsync.endpoints.shared.paths import trial_beside
 from actorsync.endpoints.shared.probe_cache import SMALL, small_content
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, name_of, parent_of
+from actorsync.model.entry import name_of, parent_of
 from actorsync.planning.temporary_names import oddness
 from actorsync.protocols.ftp import dialogues
 from actorsync.protocols.ftp.replies import checked
 from actorsync.protocols.ftp.wire import Reply, command_line
 from actorsync.protocols.upload_diagnosis import Attempt, Finding, Hint, find, hint_of, judge
 
-__all__ = ["ProbeContent", "Prober", "attempt_of"]
+__all__ = ["Prober", "attempt_of"]
 
 _HINTS: Mapping[int, Hint] = {
     452: "no room",
@@ -39,29 +39,6 @@ def attempt_of(size: int, reply: Reply, *, is_begun: bool, stored: int | None = 
     hint = _HINTS.get(reply.code) or hint_of(" ".join(reply.lines))
     may_pass = reply.is_transient
     return Attempt(size, str(reply), reply.code, is_begun, reply.is_positive, stored, may_pass, hint)
-
-
-@attrs.define(eq=False)
-class ProbeContent(Content):
-    """The content of a small file."""
-
-    data: bytes
-
-    @property
-    def entry(self) -> Entry:
-        return Entry("", Kind.FILE, len(self.data))
-
-    def fileno(self) -> None:
-        return None
-
-    async def read(self, max_bytes: int) -> bytes:
-        await trio.lowlevel.checkpoint()
-        piece, self.data = self.data[:max_bytes], self.data[max_bytes:]
-        return piece
-
-    async def is_unchanged(self) -> bool:
-        await trio.lowlevel.checkpoint()
-        return True
 
 
 @attrs.frozen
@@ -125,7 +102,7 @@ class Prober:
         """Upload a small file, and read back how many bytes were stored."""
         connection = self._connection
         data, _ = await connection.open_data()
-        small = Upload(path, path, ProbeContent(small_content(path, size)))
+        small = Upload(path, path, OwnContent(small_content(path, size)))
         await connection.control.send([command_line("STOR", connection.at(path))])
 
         async def speak() -> bool:

@@ -13,8 +13,8 @@ from typing import Final
 import attrs
 
 from actorsync.endpoints.contract import Upload
-from actorsync.endpoints.ftp.looks.probe import ProbeContent
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
+from actorsync.endpoints.own_content import OwnContent
 from actorsync.endpoints.shared.paths import trial_beside
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.traits import Traits
@@ -163,7 +163,7 @@ class RestartProbe:
             _, reply = await data.converse(_nothing, hear)
             connection.check_resumption(data, reply)
             if reply.is_preliminary:
-                is_sent = await data.send(Upload(path, path, ProbeContent(content)), len(content))
+                is_sent = await data.send(Upload(path, path, OwnContent(content)), len(content))
                 await data.finish()
                 reply = checked("STOR", await connection.end_of_upload(data, is_sent=is_sent))
             return reply.is_positive
