@@ -85,9 +85,11 @@ class Publisher:
         is_published = [steps[index] is BackStep.TAKE_BACK for index in todo]
         names = [self._names(item) for item in todo.values()]
         self._note([item.staged for item in todo.values()])
-        renamed = await self._connection.control.play(ask.put_back(names, is_published=is_published, limit=self._limit))
+        renamed = await self._connection.control.play(
+            ask.put_back(names, is_published=is_published, is_long=self._is_long)
+        )
         self._forget([item.staged for item in todo.values()])
-        shown = await self._connection.control.play(ask.look(names, temporaries=False, limit=self._limit))
+        shown = await self._connection.control.play(ask.look(names, temporaries=False, is_long=self._is_long))
         for (index, item), refusals, looked in zip(todo.items(), renamed, shown, strict=True):
             results[index] = await self._taken_back(item, refusals, looked)
         return [results[index] for index in range(len(items))]
@@ -102,9 +104,9 @@ class Publisher:
         return is_in_order and known.has_size and known.commands.works("SIZE")
 
     @property
-    def _limit(self) -> int:
-        """The most bytes in one flight."""
-        return ask.SHORT if self._connection.control.is_encrypted else ask.LONG
+    def _is_long(self) -> bool:
+        """Whether flights may be longer than elsewhere."""
+        return not self._connection.control.is_encrypted
 
     def _names(self, item: Publication) -> ask.Names:
         at = self._connection.at
@@ -150,7 +152,7 @@ class Publisher:
         if not connection.known.has_size:
             return {index: await self._look_closely(item) for index, item in items.items()}
         looked = await connection.control.play(
-            ask.look([self._names(item) for item in items.values()], times=times, limit=self._limit)
+            ask.look([self._names(item) for item in items.values()], times=times, is_long=self._is_long)
         )
         if any(map(ask.is_shown, (reply for it in looked for reply in it.sizes))):
             commands.note("SIZE")
@@ -269,10 +271,10 @@ class Publisher:
                 sent[index] = attrs.evolve(item, aside=None)
             elif index not in results and _place(item) in known.aside_places:
                 sent[index] = item
-        renamed = await control.play(ask.rename([self._names(item) for item in sent.values()], limit=self._limit))
+        renamed = await control.play(ask.rename([self._names(item) for item in sent.values()], is_long=self._is_long))
         self._forget([item.staged for item in items.values()])
         looked = await control.play(
-            ask.look([self._names(items[index]) for index in sent], temporaries=False, limit=self._limit)
+            ask.look([self._names(items[index]) for index in sent], temporaries=False, is_long=self._is_long)
         )
         for (index, item), refusals, shown in zip(sent.items(), renamed, looked, strict=True):
             has_old = index in set_aside or (item.aside is not None and refusals.first is None)
@@ -304,7 +306,7 @@ class Publisher:
         results: dict[int, Published | OperationRefused] = {}
         done: set[int] = set()
         for (place, index), refusal in zip(
-            first.items(), await self._connection.control.play(ask.set_aside(names, limit=self._limit)), strict=True
+            first.items(), await self._connection.control.play(ask.set_aside(names, is_long=self._is_long)), strict=True
         ):
             if refusal is None:
                 places.add(place)

@@ -180,8 +180,12 @@ def is_utf8(line: bytes) -> bool:
     return True
 
 
-def bursts(units: Iterable[tuple[bytes, ...]]) -> Iterator[list[bytes]]:
-    """Group lines into flights that any server can take, in order.
+def bursts(
+    units: Iterable[tuple[bytes, ...]],
+    most_commands: int = MAX_BURST_COMMANDS,
+    most_bytes: int = MAX_BURST_BYTES,
+) -> Iterator[list[bytes]]:
+    """Group lines into flights, in order. With the default limits, any server can take them.
 
     A unit (one line, or RNFR and RNTO) is never split between two flights.
     """
@@ -189,7 +193,7 @@ def bursts(units: Iterable[tuple[bytes, ...]]) -> Iterator[list[bytes]]:
     size = 0
     for unit in units:
         length = sum(map(len, unit))
-        if burst and (len(burst) + len(unit) > MAX_BURST_COMMANDS or size + length > MAX_BURST_BYTES):
+        if burst and (len(burst) + len(unit) > most_commands or size + length > most_bytes):
             yield burst
             burst, size = [], 0
         burst.extend(unit)

@@ -68,7 +68,8 @@ class Knowledge:
     outside: str = ""
     #: Directories that a file was set aside in; "" stands for the one that the file itself is in.
     aside_places: set[str] = attrs.Factory(set)
-    unkept: list[str] = attrs.Factory(list)  # old files that the server replaced and did not set aside
+    #: Old files that the server has replaced and not set aside, each with its refusal.
+    unkept: list[str] = attrs.Factory(list)
     #: Temporaries of files that are being published. After a lost connection, the server may still be at work on them.
     publishing: set[str] = attrs.Factory(set)
     #: Temporaries whose old file may still be set aside beside them.

@@ -8,7 +8,6 @@ session as a proof that both connections are of the same client.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -20,7 +19,8 @@ import trio
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.wire.certificates import TlsPolicy, check_pin, fingerprint, handshake_error, make_context
 from actorsync.endpoints.ftp.wire.data import WRITE, DataConnection, Timeouts, connection_errors
-from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused, OperationRefused
+from actorsync.endpoints.resuming import read_at
+from actorsync.errors import ActorsyncError, ConnectionLost, LoginRefused
 from actorsync.model.text import display
 from actorsync.protocols.ftp.wire import Reply
 
@@ -274,16 +274,10 @@ async def _outcome(work: Callable[[], Awaitable[T]]) -> T | ActorsyncError:
 
 
 async def _next_piece(upload: Upload, most: int) -> bytes:
-    """Read the next bytes of the content. With a descriptor, `Content.read` begins at the beginning of the file.
-
-    Raises `OperationRefused` if the file cannot be read.
-    """
-    content, descriptor = upload.content, upload.content.fileno()
-    if not upload.start or descriptor is None:
+    """Read the next bytes of the content. With a descriptor, `Content.read` begins at the beginning of the file."""
+    content = upload.content
+    if not upload.start or content.fileno() is None:
         return await content.read(most)
     if content.admit is not None:
         most = await content.admit(most)
-    try:
-        return os.pread(descriptor, most, upload.sent)
-    except OSError as error:
-        raise OperationRefused(f"it cannot be read: {error.strerror}") from error
+    return await read_at(content, upload.sent, most) or b""
