@@ -40,6 +40,7 @@ __all__ = [
     "read_proxy",
     "read_rate",
     "read_switch",
+    "read_texts",
     "read_url",
     "takes",
     "whole_reader",
@@ -211,7 +212,8 @@ def read_certificate(value: object, _: Site) -> str:
     return digits
 
 
-def _texts(value: object, example: str) -> tuple[str, ...]:
+def read_texts(value: object, example: str) -> tuple[str, ...]:
+    """Return a list of strings, written like ``example``."""
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise ValueError(f"{shown(value)} is not a list of strings; write it like {example}")
     return tuple(value)
@@ -220,13 +222,13 @@ def _texts(value: object, example: str) -> tuple[str, ...]:
 @takes("list of patterns")
 def read_patterns(value: object, _: Site) -> tuple[str, ...]:
     """Return patterns in gitignore syntax."""
-    return Selection(exclude=_texts(value, '[".git/", "*.tmp"]')).exclude
+    return Selection(exclude=read_texts(value, '[".git/", "*.tmp"]')).exclude
 
 
 @takes("list of strings")
 def read_extensions(value: object, _: Site) -> tuple[str, ...]:
     """Return file extensions."""
-    extensions = _texts(value, '[".bak"]')
+    extensions = read_texts(value, '[".bak"]')
     for one in extensions:
         if not one.strip(".") or "/" in one:
             raise ValueError(f'{shown(one)} is not a file extension; write it like ".bak"')

@@ -7,7 +7,7 @@ import posixpath
 import attrs
 
 from actorsync.planning.publishing.ranks import Ranks
-from actorsync.profile.readers import Site, takes
+from actorsync.profile.readers import Site, read_texts, takes
 from actorsync.profile.units import parse_size, shown
 
 __all__ = ["Maintenance", "read_argv", "read_maintenance", "read_order", "read_resume", "read_size", "read_trash_path"]
@@ -20,16 +20,10 @@ class Maintenance:
     put: str
 
 
-def _strings(value: object, example: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ValueError(f"{shown(value)} is not a list of strings; write it like {example}")
-    return tuple(value)
-
-
 @takes("list of strings")
 def read_argv(value: object, _: Site) -> tuple[str, ...]:
     """Return a program and its arguments. No shell reads them."""
-    arguments = _strings(value, '["curl", "--fail", "https://example.com/"]')
+    arguments = read_texts(value, '["curl", "--fail", "https://example.com/"]')
     if not arguments or not arguments[0]:
         raise ValueError('names no program; write it like ["curl", "--fail", "https://example.com/"]')
     if any("\0" in argument for argument in arguments):
@@ -44,7 +38,7 @@ def read_order(value: object, _: Site) -> Ranks:
         raise ValueError(  # noqa: TRY004
             f'{shown(value)} is not a list of lists of patterns; write it like [["*.html"], ["index.html", "sw.js"]]'
         )
-    return Ranks.of_patterns([_strings(one, '[["*.html"], ["index.html", "sw.js"]]') for one in value])
+    return Ranks.of_patterns([read_texts(one, '[["*.html"], ["index.html", "sw.js"]]') for one in value])
 
 
 @takes('table like `{ put = ".maintenance", while = "commit" }`')
