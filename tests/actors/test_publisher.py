@@ -445,6 +445,20 @@ async def test_without_old_files_a_refusal_leaves_the_others_published(autojump_
     mirror.check_nothing_left()
 
 
+async def test_without_old_files_nothing_that_others_have_put_there_is_taken_away(autojump_clock: MockClock) -> None:
+    """Taken back, a file that replaced what no listing had shown would leave nothing under its name."""
+    mirror = Mirror()
+    mirror.source.write("same", b"same")
+    assert (await mirror.run()).exit_code == 0
+    mirror.source.write("style.css", b"ours")
+    mirror.source.write("page.html", b"ours as well")
+    mirror.target.write("style.css", b"from another program")
+    policy = attrs.evolve(BURST, publish=attrs.evolve(BURST.publish, keeps_old=False))
+    report = await mirror.run(Stubborn(mirror.target, refused=["page.html"]), policy=policy)
+    assert (report.exit_code, report.failed) == (1, 1)
+    assert site_of(mirror.target) == {"same": b"same", "style.css": b"ours"}
+
+
 async def test_a_release_in_another_root_is_dropped(autojump_clock: MockClock) -> None:
     mirror = await a_site()
     moments: list[Mirror] = []

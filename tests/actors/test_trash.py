@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import attrs
 import pytest
 
+from actorsync.endpoints.contract import Endpoint, Session
+from actorsync.endpoints.releases import Publication, Published, publish
+from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.planning.publishing.rules import PublishRule, TrashRule
 from actorsync.planning.publishing.trash import is_place
@@ -67,6 +70,44 @@ async def test_replaced_and_removed_files_are_in_the_trash_and_not_on_the_site(a
     assert (await mirror.run(policy=TRASH)).exit_code == 0
     assert site(mirror) == NEW
     assert len(mirror.journal.trash.runs()) == 1, "a run with nothing to do keeps nothing"
+
+
+class _Losing(EndpointWrapper[Endpoint]):
+    """A target that replaces one file and does not keep the old one, though it was asked to."""
+
+    @contextlib.asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        async with self.real.open_session() as session:
+            yield _LosingSession(session)
+
+
+class _LosingSession(SessionWrapper):
+    async def publish(self, items: Sequence[Publication]) -> list[Published | OperationRefused]:
+        kept = [attrs.evolve(it, aside=None) if it.staged.path == "page" else it for it in items]
+        results = await publish(self._real, kept)
+        return [
+            attrs.evolve(result, lost_old=True)
+            if item.staged.path == "page" and isinstance(result, Published)
+            else result
+            for item, result in zip(items, results, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("is_burst", [False, True])
+async def test_file_whose_old_version_is_lost_is_no_change_that_can_be_undone(
+    autojump_clock: Any, is_burst: bool
+) -> None:
+    mirror = await begun()
+    change(mirror)
+    policy = attrs.evolve(TRASH, publish=attrs.evolve(TRASH.publish, is_burst=is_burst))
+    assert (await mirror.run(_Losing(mirror.target), policy=policy)).exit_code == 0
+    assert site(mirror) == NEW
+    assert in_trash(mirror) == {b"old style", b"gone"}
+    (run,) = mirror.journal.trash.runs()
+    changed = {it.trashed.path for it in mirror.journal.trash.changes(run.run)}
+    assert "page" not in changed, "an undo would remove the new file, and have no old one"
+    assert {"d/style", "d/gone", "d/more/added"} <= changed
+    assert mirror.journal.trash.open() == []
 
 
 class Killed(Exception):
