@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from actorsync.profile.overlap import overlap
 from actorsync.profile.schema import Profile
 
@@ -30,6 +32,15 @@ def fault_of(profile: Profile) -> tuple[str, str] | None:
     if trash.path is not None and not trash.path.startswith("../") and not trash.inside_target:
         reason = "is below the target, where a web server may show what is in it"
         return "trash.path", f'{reason}; write it like "../.trash", or set trash.inside-target = true'
+    if trash.path is not None and _leads_back(profile.target.path, trash.path):
+        return "trash.path", 'leads back into the target; write it like "../.trash", or as a path below the target'
     if fault := overlap(profile.source, profile.target):
         return "target.url", fault
     return None
+
+
+def _leads_back(target: str, path: str) -> bool:
+    """Return whether a trash is written as beside the target, and is the target or below it."""
+    root = posixpath.normpath(posixpath.join("/", target))
+    place = posixpath.normpath(posixpath.join(root, path))
+    return path.startswith("../") and f"{place}/".startswith(f"{root}/")
