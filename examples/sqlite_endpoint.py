@@ -24,7 +24,7 @@ def open_endpoint(location: Location, /) -> "SqliteEndpoint":
 
 
 class SqliteEndpoint:
-    """The endpoint. Its root exists as soon as the file does."""
+    """The endpoint. Its root exists as soon as something was written to the file."""
 
     capabilities = Capabilities()
 
@@ -36,8 +36,9 @@ class SqliteEndpoint:
         return f"sqlite://{self.file}"
 
     async def identify(self) -> Root:
-        """Describe the root. A missing file must not look like an empty tree."""
-        if not await trio.Path(self.file).is_file():
+        """Describe the root. No file, or the empty one that connecting makes, must not look like an empty tree."""
+        file = trio.Path(self.file)
+        if not await file.is_file() or not (await file.stat()).st_size:
             raise GuardRefused(f"{self.display} is not there")
         return Root(Entry("", Kind.DIRECTORY))
 

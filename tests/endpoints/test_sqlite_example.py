@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import tempfile
 from pathlib import Path
 
 import pytest
-import trio
 
 from actorsync.cli.commands import run_command
 from actorsync.endpoints.plugins import Location, Unusable
 from actorsync.endpoints.simple import SimpleSession
+from actorsync.errors import GuardRefused
 from actorsync.testing import CHECKS, check_endpoint
-from examples.sqlite_endpoint import SqliteEndpoint, open_endpoint
+from examples.sqlite_endpoint import TABLE, SqliteEndpoint, open_endpoint
 from tests.support.plugged import install
 from tests.support.root import ROOT
 
@@ -27,7 +29,8 @@ MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 async def test_sqlite_endpoint_passes_the_suite(check: str) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         file = Path(folder, "site.db")
-        await trio.Path(file).touch()
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            db.execute(TABLE)
         await check_endpoint(lambda: SqliteEndpoint(file), only=check)
 
 
@@ -54,6 +57,14 @@ def test_sqlite_endpoint_works_as_target_and_source_of_profiles(
     assert run_command(["run", str(tmp_path / "pull.toml")]) == 4
     assert f"sqlite://{tmp_path}/site.db is not there" in capsys.readouterr().err
     assert (tmp_path / "mirror" / "d" / "a.html").exists()
+
+
+async def test_file_that_a_connection_has_made_is_no_empty_tree(tmp_path: Path) -> None:
+    endpoint = SqliteEndpoint(tmp_path / "site.db")
+    async with endpoint.open_session():
+        pass
+    with pytest.raises(GuardRefused, match=r"site\.db is not there"):
+        await endpoint.identify()
 
 
 def test_url_without_a_file_is_unusable() -> None:
