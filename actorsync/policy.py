@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 
 from actorsync.actors.backoff import Backoff
+from actorsync.actors.control import Control
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import Blocking, in_thread
 from actorsync.actors.observers import Listener, Observer, require_observers
@@ -121,7 +122,8 @@ class RunOptions:
     ``shutdown`` stops the run. Each of ``observers`` is called with each event. A plain function must not wait; an
     async function is called in a task of its own, see `actorsync.runs.observing`, which makes ``listeners`` of them.
     ``statistics`` holds the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and
-    hooks. ``feed`` takes the events for a reader in another task.
+    hooks. ``feed`` takes the events for a reader in another task. ``control`` holds what a user changes meanwhile.
+    ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -134,6 +136,8 @@ class RunOptions:
     feed: Feed | None = None
     clock: Clock = attrs.Factory(Clock)
     listeners: Sequence[Listener] = ()
+    control: Control = attrs.Factory(Control)
+    within: frozenset[str] | None = None
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

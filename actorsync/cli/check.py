@@ -26,7 +26,7 @@ from actorsync.model.entry import Listing
 from actorsync.model.messages import warning_text
 from actorsync.model.text import counted, display
 from actorsync.profile import BothSecrets, Profile
-from actorsync.profile.place import PORTS
+from actorsync.profile.values.place import PORTS
 from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.profile_journal import check_journal_of

@@ -28,7 +28,7 @@ from actorsync.planning.publishing.forecast import Outliner
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile, format_duration
 from actorsync.runs.options import options_for, policy_of
-from actorsync.runs.repeat import require_repeatable, run_forever
+from actorsync.runs.repeating.repeat import require_repeatable, run_forever
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter

@@ -74,8 +74,8 @@ def _instead(error: click.ClickException) -> str | None:
 
 def _for_option(option: str, possibilities: Sequence[str]) -> str | None:
     """Return the error for an option that is a key of the profile, or that other programs have."""
-    from actorsync.profile.key import hint_for
-    from actorsync.profile.load import keys
+    from actorsync.profile.known_keys import keys
+    from actorsync.profile.values.key import hint_for
 
     name = option.lstrip("-")
     if name in _OPTIONS:

@@ -101,9 +101,13 @@ class Root:
 
 @attrs.frozen
 class Scope:
-    """The part of a tree that a scan lists: everything in these directories, at any depth."""
+    """The part of a tree that a scan lists: everything in these directories, at any depth.
+
+    With ``is_shallow``, ``directories`` are all that were listed, and nothing below them was.
+    """
 
     directories: frozenset[str]
+    is_shallow: bool = False
 
     @classmethod
     def of(cls, directories: Iterable[str]) -> Scope:
@@ -116,6 +120,15 @@ class Scope:
 
         The directories at which a scan begins are not contained: the listing of their parent would show them. The root
         has no parent and belongs to the whole tree.
+        """
+        if self.is_shallow:
+            return path != "" and parent_of(path) in self.directories
+        return "" in self.directories or not self.directories.isdisjoint(ancestors(path))
+
+    def decides(self, path: str) -> bool:
+        """Tell whether the scan shows that there is no such entry: it, or a directory that it was in, was not listed.
+
+        This is more than `contains` where the scan is shallow, and for what is known to be gone only.
         """
         return "" in self.directories or not self.directories.isdisjoint(ancestors(path))
 

@@ -23,12 +23,14 @@ __all__ = [
     "Adopted",
     "Audited",
     "BreakerOpened",
+    "Changed",
     "Confirmed",
     "Connected",
     "DriftEnded",
     "Drifted",
     "Event",
     "Forgotten",
+    "FromTarget",
     "Intended",
     "Learned",
     "LoginDeferred",
@@ -37,6 +39,7 @@ __all__ = [
     "NotPublished",
     "Parked",
     "PartSent",
+    "PassBegan",
     "Planned",
     "Reconnecting",
     "Recovered",
@@ -58,6 +61,8 @@ __all__ = [
     "TargetSeen",
     "TrashOpened",
     "Warned",
+    "WatchLost",
+    "WatchStarted",
     "is_durable",
 ]
 
@@ -73,6 +78,43 @@ class Started:
     target: str
     connections: int
     automatic: bool = False
+
+
+@attrs.frozen
+class WatchStarted:
+    """Changes of the source are followed from now on. ``how`` is ``inotify``, ``watchfiles`` or ``polling``.
+
+    ``directories`` are watched; 0 where their number is not known. ``why`` is one line on why it is not the best way.
+    """
+
+    how: str
+    directories: int
+    why: str = ""
+
+
+@attrs.frozen
+class WatchLost:
+    """Changes of the source may have gone unnoticed, for ``reason``: the next pass looks at the whole source."""
+
+    reason: str
+
+
+@attrs.frozen
+class PassBegan:
+    """A pass of a run that repeats begins, for ``reason``, in a word or two. It comes before `Started`.
+
+    ``directories`` are the directories of the source that it looks at; None for all of them.
+    """
+
+    reason: str
+    directories: tuple[str, ...] | None = None
+
+
+@attrs.frozen
+class Changed:
+    """A user has changed something about a run that goes on: ``text`` is one line, as in "paused"."""
+
+    text: str
 
 
 @attrs.frozen
@@ -449,6 +491,10 @@ class Stopped:
 
 Event: TypeAlias = (
     Started
+    | WatchStarted
+    | WatchLost
+    | PassBegan
+    | Changed
     | Scanned
     | Planned
     | ScanComplete
@@ -488,6 +534,15 @@ Event: TypeAlias = (
     | Stopped
     | Outcome
 )
+
+
+@attrs.frozen
+class FromTarget:
+    """An event of one of several targets, for a reader of all of them. ``target`` is the name of the target."""
+
+    target: str
+    event: Event
+
 
 #: Events that the journal records. The others only tell what goes on.
 _DURABLE: Final = (

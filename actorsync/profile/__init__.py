@@ -10,8 +10,6 @@
 from __future__ import annotations
 
 from actorsync.profile.load import MADE, load_profile, make_profile
-from actorsync.profile.place import BothSecrets, Options, Place, Secrets
-from actorsync.profile.readers import IgnoreFile
 from actorsync.profile.schema import Links, Profile, Shutdown, Sync
 from actorsync.profile.secrets.secret import (
     CommandSecret,
@@ -26,7 +24,9 @@ from actorsync.profile.secrets.secret import (
 )
 from actorsync.profile.secrets.terminal import ask
 from actorsync.profile.template import TEMPLATE
-from actorsync.profile.units import MaxDelete, format_duration, parse_duration, parse_fingerprint, parse_rate
+from actorsync.profile.values.place import BothSecrets, Options, Place, Secrets
+from actorsync.profile.values.readers import IgnoreFile
+from actorsync.profile.values.units import MaxDelete, format_duration, parse_duration, parse_fingerprint, parse_rate
 
 __all__ = [
     "MADE",

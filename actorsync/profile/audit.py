@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 import attrs
 
-from actorsync.profile.key import key
-from actorsync.profile.readers import choice_reader, read_duration, whole_reader
+from actorsync.profile.values.key import key
+from actorsync.profile.values.readers import choice_reader, read_duration, whole_reader
 
 __all__ = ["AuditTable", "Repair"]
 

@@ -29,6 +29,11 @@ def fault_of(profile: Profile) -> tuple[str, str] | None:
     if publish.check and not publish.keep_old:
         reason = "cannot roll back what publish.keep-old = false does not keep; remove one of them"
         return "publish.check", reason
+    if profile.observe.listen is not None and not profile.observe.listen.is_local and profile.observe.token is None:
+        reason = "others can reach this address, and there is no observe.token"
+        return "observe.listen", f"{reason}; set one, or listen on 127.0.0.1"
+    if profile.canary_check and not profile.is_canary:
+        return "target.canary-check", "only used with target.canary = true; set that, or remove it"
     if trash.path is not None and not trash.path.startswith("../") and not trash.inside_target:
         reason = "is below the target, where a web server may show what is in it"
         return "trash.path", f'{reason}; write it like "../.trash", or set trash.inside-target = true'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 import tomllib
@@ -19,19 +18,21 @@ from actorsync.errors import ProfileError
 from actorsync.planning.doubts import variable_in
 from actorsync.profile.audit import AuditTable
 from actorsync.profile.consistency import fault_of
-from actorsync.profile.key import hint_for
+from actorsync.profile.known_keys import KEYS, SECTIONS, kebab, suggestion, unknown_key, variable_name
 from actorsync.profile.login import LoginTable, Misfit, with_login
-from actorsync.profile.place import Place
-from actorsync.profile.readers import Site
 from actorsync.profile.release import HooksTable, PublishTable, TrashTable
-from actorsync.profile.schema import Profile, Shutdown, SourceTable, Sync, TargetTable
+from actorsync.profile.schema import Profile, Shutdown, Sync
 from actorsync.profile.secrets.files import PLAN_BEGINNING, one_line, read_regular, toml_fault
 from actorsync.profile.secrets.secret import looks_secret
+from actorsync.profile.service import ObserveTable, WatchTable
+from actorsync.profile.sides import SourceTable, TargetTable
+from actorsync.profile.values.place import Place
+from actorsync.profile.values.readers import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["MADE", "keys", "load_profile", "make_profile", "variable_name"]
+__all__ = ["MADE", "load_profile", "make_profile"]
 
 #: What stands for the path of a profile that a program makes.
 MADE = "<program>"
@@ -48,38 +49,8 @@ class _Document:
     publish: PublishTable
     hooks: HooksTable
     trash: TrashTable
-
-
-def _kebab(name: str) -> str:
-    return name.replace("_", "-")
-
-
-_SECTIONS: dict[str, type[attrs.AttrsInstance]] = {
-    "source": SourceTable,
-    "target": TargetTable,
-    "sync": Sync,
-    "audit": AuditTable,
-    "publish": PublishTable,
-    "hooks": HooksTable,
-    "trash": TrashTable,
-    "shutdown": Shutdown,
-}
-
-
-def keys() -> dict[str, attrs.Attribute[Any]]:
-    """Return every key with its field, in the order of the documentation: in each table, required keys come first."""
-    return {
-        f"{section}.{_kebab(field.name)}": field
-        for section, table in _SECTIONS.items()
-        for field in sorted(attrs.fields(table), key=_comes_later)
-    }
-
-
-def _comes_later(field: attrs.Attribute[Any]) -> bool:
-    return field.default is not attrs.NOTHING and field.name not in {"path", "url"}
-
-
-_KEYS = keys()
+    watch: WatchTable
+    observe: ObserveTable
 
 
 def load_profile(
@@ -110,7 +81,7 @@ def make_profile(tables: Mapping[str, Mapping[str, object]]) -> Profile:
     A relative path is relative to the current directory. Raises and blocks as `load_profile` does.
     """
     loader = _Loader(Path(MADE))
-    document: dict[str, Any] = {section: {} for section in _SECTIONS}
+    document: dict[str, Any] = {section: {} for section in SECTIONS}
     for section, table in tables.items():
         loader.apply_values(document, {f"{section}.{name.replace('_', '-')}": value for name, value in table.items()})
     return loader.load(document)
@@ -139,6 +110,11 @@ class _Loader:
             publish=structured.publish,
             hooks=structured.hooks,
             trash=structured.trash,
+            watch=structured.watch,
+            observe=structured.observe,
+            name=structured.target.name,
+            is_canary=structured.target.canary,
+            canary_check=structured.target.canary_check,
         )
         if (fault := fault_of(profile)) is not None:
             self._fail(*fault)
@@ -154,7 +130,7 @@ class _Loader:
 
     def _variable(self, key: str) -> str | None:
         """Return the variable that was written for a path or a URL, and that may be what is wrong with it."""
-        if key not in _KEYS or _KEYS[key].metadata["is_secret"]:
+        if key not in KEYS or KEYS[key].metadata["is_secret"]:
             return None
         section, _, name = key.partition(".")
         value = self._document.get(section, {}).get(name)
@@ -182,12 +158,12 @@ class _Loader:
             self._fail("", "is not valid TOML: nested too deeply")
         except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits raises a bare one
             self._fail("", f"is not valid TOML: {toml_fault(error, raw)}")
-        for section in _SECTIONS:
+        for section in SECTIONS:
             if not isinstance(document.setdefault(section, {}), dict):
                 self._fail(section, f"is not a table; write it as [{section}]")
-        for key, field in _KEYS.items():
+        for key, field in KEYS.items():
             table = document.get(key.partition(".")[0])
-            noun = _kebab(field.name)
+            noun = kebab(field.name)
             if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(noun), str):
                 self._check_private(key, noun, status)
             if field.name == "options" and isinstance(table, dict):
@@ -214,17 +190,17 @@ class _Loader:
 
     def apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
         """Replace values by those of variables ``ACTORSYNC_SECTION_KEY``."""
-        names = {variable_name(key): key for key in _KEYS}
-        sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in _SECTIONS)
+        names = {variable_name(key): key for key in KEYS}
+        sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in SECTIONS)
         for name in sorted(name for name in environ if name.startswith(sections)):
             if name not in names:
                 section, _, key = name.removeprefix("ACTORSYNC_").lower().replace("_", "-").partition("-")
-                suggestion = _suggestion(f"{section}.{key}", variable_name)
-                self._fail(name, f"environment variable for an unknown key{suggestion}")
+                nearest = suggestion(f"{section}.{key}", variable_name)
+                self._fail(name, f"environment variable for an unknown key{nearest}")
             key = names[name]
             self._origins[key] = f"{name} ({key})"
             # A secret is taken literally: `true` and `12` are valid passwords.
-            is_secret = _KEYS[key].metadata["is_secret"]
+            is_secret = KEYS[key].metadata["is_secret"]
             _put(document, key, environ[name] if is_secret else _override_value(key, environ[name]))
 
     def apply_overrides(self, document: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -235,12 +211,12 @@ class _Loader:
             if not equals:
                 # The error does not quote the text: it may be a password.
                 self._fail("--set", "has no value; write it like --set sync.connections=2")
-            if key not in _KEYS:
-                self._fail(f"--set {key}", _unknown(key))
+            if key not in KEYS:
+                self._fail(f"--set {key}", unknown_key(key))
             self._origins[key] = f"--set {key}"
             parsed = _override_value(key, value)
-            secrets = [_kebab(_KEYS[key].name)] if _KEYS[key].metadata["is_secret"] and isinstance(parsed, str) else []
-            for name in secrets or (_plain_secrets(parsed) if _KEYS[key].name == "options" else []):
+            secrets = [kebab(KEYS[key].name)] if KEYS[key].metadata["is_secret"] and isinstance(parsed, str) else []
+            for name in secrets or (_plain_secrets(parsed) if KEYS[key].name == "options" else []):
                 reason = f"a {name} here would be visible to others in the process list"
                 self._fail(key, f"{reason}; set it in the profile")
             _put(document, key, parsed)
@@ -248,13 +224,13 @@ class _Loader:
     def apply_values(self, document: dict[str, Any], values: Mapping[str, object]) -> None:
         """Replace values by those of a program, by ``section.key``."""
         for key, value in values.items():
-            if key not in _KEYS:
-                self._fail(key, _unknown(key))
+            if key not in KEYS:
+                self._fail(key, unknown_key(key))
             if value is None:
                 self._fail(key, "None is no value; leave the key out")
             given = _override_value(key, value) if isinstance(value, str) else _as_in_toml(value)
             # A secret is taken literally, as from the environment; a table says where it comes from.
-            _put(document, key, value if _KEYS[key].metadata["is_secret"] and not isinstance(given, dict) else given)
+            _put(document, key, value if KEYS[key].metadata["is_secret"] and not isinstance(given, dict) else given)
 
     def _structure(self, document: dict[str, Any]) -> _Document:
         try:
@@ -273,9 +249,9 @@ class _Loader:
         key, error = faults[0]
         if isinstance(error, cattrs.ForbiddenExtraKeysError):
             unknown = ".".join(filter(None, (key, min(error.extra_fields))))
-            self._fail(unknown, _unknown(unknown))
+            self._fail(unknown, unknown_key(unknown))
         if isinstance(error, KeyError):
-            self._fail(key, f"missing; add {_KEYS[key].metadata['example']} to [{key.partition('.')[0]}]")
+            self._fail(key, f"missing; add {KEYS[key].metadata['example']} to [{key.partition('.')[0]}]")
         self._fail(key, str(error))
 
     def _source(self, table: SourceTable) -> Place:
@@ -285,7 +261,7 @@ class _Loader:
         if table.url is not None:
             return self._place("source", table.url, table)
         if table.path is None:
-            self._fail("source.path", f"missing; add {_KEYS['source.path'].metadata['example']} to [source]")
+            self._fail("source.path", f"missing; add {KEYS['source.path'].metadata['example']} to [source]")
         return self._place("source", Place("file", os.fspath(table.path)), table)
 
     def _place(self, name: str, place: Place, table: LoginTable) -> Place:
@@ -293,7 +269,7 @@ class _Loader:
             where = f"{self._site.name}: {name}"
             return with_login(attrs.evolve(place, where=where), table, name, needs_keys=self._needs_keys)
         except Misfit as misfit:
-            self._fail(f"{name}.{_kebab(misfit.key)}", str(misfit))
+            self._fail(f"{name}.{kebab(misfit.key)}", str(misfit))
 
 
 def _plain_secrets(options: object) -> list[str]:
@@ -305,10 +281,10 @@ def _plain_secrets(options: object) -> list[str]:
 def _converter(site: Site) -> cattrs.Converter:
     """Return a converter from tables to classes. Each field's reader reads its value."""
     converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    for name, table in _SECTIONS.items():
+    for name, table in SECTIONS.items():
         at = attrs.evolve(site, table=name)
         overrides = {
-            field.name: override(rename=_kebab(field.name), struct_hook=_reader(field, at))
+            field.name: override(rename=kebab(field.name), struct_hook=_reader(field, at))
             for field in attrs.fields(table)
         }
         hook = make_dict_structure_fn(table, converter, **overrides)  # type: ignore[arg-type]
@@ -325,7 +301,7 @@ def _faults(group: cattrs.ClassValidationError, section: str = "") -> Iterator[t
     """Yield each error in ``group`` with its key, or with the name of its table."""
     noted, bare = group.group_exceptions()
     for error, note in noted:
-        key = f"{section}.{_kebab(note.name)}" if section else _kebab(note.name)
+        key = f"{section}.{kebab(note.name)}" if section else kebab(note.name)
         if isinstance(error, cattrs.ClassValidationError):
             yield from _faults(error, key)
         else:
@@ -334,46 +310,13 @@ def _faults(group: cattrs.ClassValidationError, section: str = "") -> Iterator[t
         yield section, error
 
 
-def variable_name(key: str) -> str:
-    """Return the environment variable that overrides ``key``."""
-    return f"ACTORSYNC_{key.upper().replace('.', '_').replace('-', '_')}"
-
-
-def _unknown(key: str) -> str:
-    return f"unknown key{_suggestion(key, str)}"
-
-
-def _suggestion(unknown: str, written: Callable[[str], str]) -> str:
-    """Return a hint or the closest known key as the end of a message.
-
-    ``written`` returns a key as the user wrote this one.
-
-    The keys of all tables are compared by their names alone, because a key is often in the wrong table. Of equally
-    close keys, one in the same table comes first, and one in ``[source]``, and then in ``[trash]``, last.
-    """
-    if (hint := hint_for(unknown)) is not None:
-        return f"; {hint}"
-    section, _, name = unknown.rpartition(".")
-    if not section:
-        candidates = [*_KEYS, *_SECTIONS]
-        nearest = difflib.get_close_matches(unknown, candidates, n=1, cutoff=0.7)
-    else:
-        names = difflib.get_close_matches(name, {one.partition(".")[2] for one in _KEYS}, n=1, cutoff=0.7)
-        nearest = [one for one in _KEYS if one.partition(".")[2] in names]
-        nearest.sort(key=lambda one: (not one.startswith(f"{section}."), one.startswith(("source.", "trash."))))
-    if nearest:
-        return f"; did you mean {written(nearest[0])}?"
-    siblings = [written(one) for one in _KEYS if one.startswith(f"{section}.")] or list(_SECTIONS)
-    return f"; known: {', '.join(siblings)}"
-
-
 def _override_value(key: str, text: str) -> Any:
     """Return the value of ``text``: read as TOML; if that fails, or if the key takes strings, ``text`` itself."""
     try:
         document = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
-    if len(document) != 1 or (_KEYS[key].metadata["is_text"] and not isinstance(document["value"], str)):
+    if len(document) != 1 or (KEYS[key].metadata["is_text"] and not isinstance(document["value"], str)):
         return text
     return document["value"]
 

@@ -12,26 +12,6 @@ import attrs
 
 from actorsync.endpoints.shared.home import home_directory
 from actorsync.endpoints.shared.private_files import is_exposed
-from actorsync.profile.key import key, read_options, secret_reader, ssh_key, tls_key
-from actorsync.profile.place import (
-    ANONYMOUS,
-    ANONYMOUS_PASSWORD,
-    PLUGGED,
-    PORTS,
-    Options,
-    Place,
-    ProxyPlace,
-    TlsVersion,
-)
-from actorsync.profile.readers import (
-    choice_reader,
-    read_certificate,
-    read_host_key,
-    read_path,
-    read_proxy,
-    read_switch,
-    whole_reader,
-)
 from actorsync.profile.secrets.files import regular_status
 from actorsync.profile.secrets.one_time_code import OneTimeCode
 from actorsync.profile.secrets.secret import (
@@ -43,6 +23,26 @@ from actorsync.profile.secrets.secret import (
     proxy_fault,
     text_fault,
     utf8_fault,
+)
+from actorsync.profile.values.key import key, read_options, secret_reader, ssh_key, tls_key
+from actorsync.profile.values.place import (
+    ANONYMOUS,
+    ANONYMOUS_PASSWORD,
+    PLUGGED,
+    PORTS,
+    Options,
+    Place,
+    ProxyPlace,
+    TlsVersion,
+)
+from actorsync.profile.values.readers import (
+    choice_reader,
+    read_certificate,
+    read_host_key,
+    read_path,
+    read_proxy,
+    read_switch,
+    whole_reader,
 )
 from actorsync.profile.ways import WaysIn, WrittenHost, read_jump, read_otp, with_ways
 

@@ -6,7 +6,7 @@ import operator
 import os
 from typing import TYPE_CHECKING
 
-from actorsync.profile.place import Place
+from actorsync.profile.values.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

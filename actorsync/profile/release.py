@@ -7,9 +7,9 @@ from typing import Literal, get_args
 import attrs
 
 from actorsync.planning.publishing.ranks import DEFAULT, Ranks
-from actorsync.profile.key import key
-from actorsync.profile.readers import choice_reader, read_duration, read_switch
-from actorsync.profile.release_readers import (
+from actorsync.profile.values.key import key
+from actorsync.profile.values.readers import choice_reader, read_duration, read_switch
+from actorsync.profile.values.release_readers import (
     Maintenance,
     read_argv,
     read_maintenance,

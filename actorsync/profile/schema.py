@@ -13,10 +13,11 @@ from actorsync.planning.modes import Modes
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
 from actorsync.profile.audit import AuditTable
-from actorsync.profile.key import key, ssh_key
-from actorsync.profile.login import LoginTable
-from actorsync.profile.place import BothSecrets, Place, Secrets
-from actorsync.profile.readers import (
+from actorsync.profile.release import HooksTable, PublishTable, TrashTable
+from actorsync.profile.service import ObserveTable, WatchTable
+from actorsync.profile.values.key import key
+from actorsync.profile.values.place import BothSecrets, Place, Secrets
+from actorsync.profile.values.readers import (
     MOST_CONNECTIONS,
     IgnoreFile,
     choice_reader,
@@ -27,78 +28,20 @@ from actorsync.profile.readers import (
     read_ignore_file,
     read_max_delete,
     read_mode_rule,
-    read_path,
     read_patterns,
     read_rate,
     read_switch,
-    read_url,
     whole_reader,
 )
-from actorsync.profile.release import HooksTable, PublishTable, TrashTable
-from actorsync.profile.release_readers import read_resume
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.release_readers import read_resume
+from actorsync.profile.values.units import MaxDelete
 
-__all__ = ["Compare", "Links", "Profile", "Shutdown", "SourceTable", "Sync", "TargetTable"]
+__all__ = ["Compare", "Links", "Profile", "Shutdown", "Sync"]
 
 Compare = Literal["times", "size-time", "checksum"]
 Links = Literal["skip", "follow", "error"]
 #: The default of ``max-connections``.
 _AUTOMATIC = 16
-_URL = 'url = "sftp://deploy@www.example.com/srv/www"'
-
-
-@attrs.frozen(kw_only=True)
-class SourceTable(LoginTable):
-    """The table ``[source]`` as it is written: ``path`` or ``url``. ``Profile.source`` is the resulting place."""
-
-    path: Path | None = attrs.field(
-        default=None,
-        metadata=key(
-            read_path,
-            'path = "./public"',
-            doc="The local directory to mirror. Either this or `source.url` is required.",
-            default="",
-            is_text=True,
-        ),
-    )
-    url: Place | None = attrs.field(
-        default=None,
-        metadata=key(
-            read_url,
-            _URL,
-            doc="The remote directory to mirror, instead of `source.path`. Written like `target.url`; takes the same "
-            "login keys as `[target]`.",
-            default="",
-            is_text=True,
-        ),
-    )
-
-
-@attrs.frozen(kw_only=True)
-class TargetTable(LoginTable):
-    """The table ``[target]`` as it is written. ``Profile.target`` is the resulting place."""
-
-    fsync: bool | None = attrs.field(
-        default=None,
-        metadata=ssh_key(
-            read_switch,
-            "only sftp:// can ask the server to flush a file to its disk",
-            "fsync = true",
-            doc="Ask the server to flush each file to disk before it is renamed to its final name.",
-            default="`false`",
-        ),
-    )
-    url: Place = attrs.field(
-        metadata=key(
-            read_url,
-            _URL,
-            doc="Where the mirror is: a URL or a local directory. Schemes: `sftp://`, `ftpes://` (FTP with explicit "
-            "TLS), `ftps://` (implicit TLS) and `ftp://` (unencrypted). The path of `sftp://user@host:port/dir` is "
-            "absolute, and `/~/dir` is in the login directory. With the others, `/dir` is in the login directory, and "
-            "`//dir` is absolute.",
-            is_text=True,
-        )
-    )
 
 
 @attrs.frozen
@@ -145,6 +88,14 @@ class Sync:
             doc="Repeat the run at this interval until stopped.",
             default="mirror once",
             is_text=True,
+        ),
+    )
+    watch: bool = attrs.field(
+        default=False,
+        metadata=key(
+            read_switch,
+            "watch = true",
+            doc="Go on after the first pass, and mirror each change as it happens, until stopped. See `[watch]`.",
         ),
     )
     compare: Compare = attrs.field(
@@ -309,7 +260,11 @@ class Shutdown:
 
 @attrs.frozen
 class Profile:
-    """A valid profile: every value is checked, every path is absolute, secrets are not yet looked up."""
+    """A valid profile: every value is checked, every path is absolute, secrets are not yet looked up.
+
+    It has one target. A file with several makes a profile for each of them, and ``name`` tells which; ``""`` for the
+    only one without a name.
+    """
 
     path: Path
     source: Place
@@ -320,6 +275,16 @@ class Profile:
     publish: PublishTable
     hooks: HooksTable
     trash: TrashTable
+    watch: WatchTable
+    observe: ObserveTable
+    name: str = ""
+    is_canary: bool = False
+    canary_check: tuple[str, ...] = ()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a run goes on after its first pass, until it is stopped."""
+        return self.sync.watch or self.sync.every is not None
 
     @property
     def identity(self) -> str:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import attrs
 
-from actorsync.profile.load import keys
-from actorsync.profile.place import PLUGGED, PORTS
-from actorsync.profile.units import format_duration
+from actorsync.profile.known_keys import keys
+from actorsync.profile.values.place import PLUGGED, PORTS
+from actorsync.profile.values.units import format_duration
 
 __all__ = ["TEMPLATE", "default_text", "is_described", "schemes_text"]
 

@@ -10,11 +10,11 @@ import attrs
 
 from actorsync.endpoints.shared.home import home_directory
 from actorsync.endpoints.ssh.settings import JumpHost
-from actorsync.profile.place import Place, SshWays
-from actorsync.profile.readers import Site, takes
 from actorsync.profile.secrets.one_time_code import OneTimeCode
 from actorsync.profile.secrets.secret import CommandSecret, PromptSecret, text_fault
-from actorsync.profile.url import local_user, parse_location, ssh_user_fault, writes_port
+from actorsync.profile.values.place import Place, SshWays
+from actorsync.profile.values.readers import Site, takes
+from actorsync.profile.values.url import local_user, parse_location, ssh_user_fault, writes_port
 
 if TYPE_CHECKING:
     from actorsync.profile.ssh_config import SshConfig

@@ -18,7 +18,7 @@ from actorsync.model.entry import Entry, Kind, Listing, Problem
 from actorsync.model.event import Drifted, DriftEnded, Event, Intended, MemoryVoided, Resized, Warned
 from actorsync.model.operation import Audit, Compare, Done, Look, SetMode
 from actorsync.planning.drift import EVERYTHING, AuditQueue, AuditRule
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from tests.support.world.memory_mirror import ONE, Counted, Mirror
 from tests.support.world.sessions import listing_with
 

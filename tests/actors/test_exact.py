@@ -16,7 +16,7 @@ from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Adopted, RemovalsRefused
 from actorsync.model.operation import Done, Failed, Remove
 from actorsync.planning.selection import Selection
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from tests.support.tiers import amount
 from tests.support.world.exact import ExactStory
 from tests.support.world.memory_mirror import LANES, ONE, Mirror

@@ -24,7 +24,7 @@ from actorsync.model.entry import Listing
 from actorsync.model.operation import Copy, Done, Failed, Move, Remove
 from actorsync.planning.publishing.ranks import NONE, Ranks
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
 from actorsync.testing.faulty_endpoint import Faulty, When
 from actorsync.testing.visitor import Watcher

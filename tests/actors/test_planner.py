@@ -17,7 +17,7 @@ from actorsync.model.event import Confirmed, Planned, SurveyComplete
 from actorsync.model.operation import Batch, Done, Operation, Remove, Returned
 from actorsync.model.row import ListingRows
 from actorsync.planning.selection import Selection
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 
 ROOT = Root(Entry("", Kind.DIRECTORY), device=1)
 

@@ -20,7 +20,7 @@ from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseE
 from actorsync.model.messages import change_of, summary
 from actorsync.model.operation import Copy, Done, Move, Prepare
 from actorsync.planning.drift import AuditRule
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.testing.faulty_endpoint import Decide, Faulty, When
 from tests.support.world.burst import BURST, NAMES, Stubborn, Telling, a_site, restart, site_of, write_new
 from tests.support.world.memory_mirror import ONE, Mirror

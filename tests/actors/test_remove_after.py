@@ -14,7 +14,7 @@ from actorsync.model.messages import summary
 from actorsync.model.report import Report
 from actorsync.planning.publishing.lingering import Lingering, lingering
 from actorsync.planning.publishing.rules import PublishRule
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from tests.support.world.memory_mirror import ONE, Mirror
 
 SECOND = 10**9

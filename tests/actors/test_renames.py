@@ -23,7 +23,7 @@ from actorsync.model.operation import Done, Failed, MakeDirectory, Move, Remove,
 from actorsync.planning.reconcile import Action, Decision
 from actorsync.planning.renames import candidates, has_to_be_read, may_be, pair
 from actorsync.planning.schedule import BATCH, Schedule
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.testing import EmbeddedFtpServer
 from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support import FtpTarget

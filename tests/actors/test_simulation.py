@@ -28,7 +28,7 @@ from actorsync.model.report import Report
 from actorsync.planning.publishing.rules import PublishRule, TrashRule
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.tiers import IS_FULL, amount, diagonals
 from tests.support.world import long_run

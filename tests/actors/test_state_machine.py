@@ -32,7 +32,7 @@ from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule
 from actorsync.planning.selection import Selection
 from actorsync.policy import Policy
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from tests.support import virtual_time as simulation
 from tests.support.tiers import IS_FULL
 from tests.support.world.world import EPOCH_NS, SECOND_NS, Moment, Stop, Weather, World

@@ -35,7 +35,7 @@ from actorsync.model.report import Report
 from actorsync.planning.schedule import Schedule
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
 

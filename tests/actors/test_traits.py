@@ -14,7 +14,7 @@ from actorsync.model.operation import Side
 from actorsync.model.traits import Traits
 from actorsync.planning.selection import Selection
 from actorsync.policy import Policy, RunOptions
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.supervisor import supervise
 
 POLICY = Policy(selection=Selection(), max_delete=MaxDelete(100, is_percent=False))

@@ -25,8 +25,8 @@ from actorsync.model.event import Reconnecting
 from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
-from actorsync.profile.units import MaxDelete
-from actorsync.runs.repeat import repeat
+from actorsync.profile.values.units import MaxDelete
+from actorsync.runs.repeating.repeat import repeat
 from actorsync.supervisor import supervise
 from tests.support import FtpTarget
 from tests.support.mirror import contents, mirror, temporaries

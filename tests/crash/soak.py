@@ -37,7 +37,7 @@ from actorsync.model.event import Event, Stopped
 from actorsync.model.report import Report
 from actorsync.profile import Profile, load_profile
 from actorsync.runs.options import options_for
-from actorsync.runs.repeat import run_forever
+from actorsync.runs.repeating.repeat import run_forever
 from actorsync.runs.runner import run_once
 from actorsync.testing.network.faults import How
 from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy

@@ -16,7 +16,7 @@ from actorsync.errors import StageFailed
 from actorsync.events import Started, Stopped, Warned
 from actorsync.profile import Profile
 from actorsync.runs.options import options_for
-from actorsync.runs.repeat import run_forever
+from actorsync.runs.repeating.repeat import run_forever
 from actorsync.runs.runner import run_once
 
 pytestmark = pytest.mark.usefixtures("source")

@@ -28,9 +28,9 @@ from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile import MaxDelete, Profile, Secret
-from actorsync.runs import repeat as repeat_module
 from actorsync.runs.options import options_for
-from actorsync.runs.repeat import BREATH, repeat, run_forever
+from actorsync.runs.repeating import repeat as repeat_module
+from actorsync.runs.repeating.repeat import BREATH, repeat, run_forever
 from actorsync.runs.runner import run_once
 from actorsync.supervisor import supervise
 from actorsync.testing import EmbeddedFtpServer

@@ -33,7 +33,7 @@ from actorsync.planning.selection import Selection
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import MaxDelete, Profile, load_profile
 from actorsync.runs.options import options_for, policy_of
-from actorsync.runs.repeat import run_forever
+from actorsync.runs.repeating.repeat import run_forever
 from actorsync.runs.runner import make_plan, run_once
 from actorsync.supervisor import supervise
 from actorsync.testing import EmbeddedFtpServer

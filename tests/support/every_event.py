@@ -15,6 +15,7 @@ from actorsync.model.event import (
     Adopted,
     Audited,
     BreakerOpened,
+    Changed,
     Confirmed,
     Connected,
     Drifted,
@@ -29,6 +30,7 @@ from actorsync.model.event import (
     NotPublished,
     Parked,
     PartSent,
+    PassBegan,
     Planned,
     Reconnecting,
     Recovered,
@@ -50,6 +52,8 @@ from actorsync.model.event import (
     TargetSeen,
     TrashOpened,
     Warned,
+    WatchLost,
+    WatchStarted,
 )
 from actorsync.model.kept import Kept
 from actorsync.model.operation import (
@@ -92,6 +96,10 @@ EVIL = Entry("\x1b[31mred\udcff\n", Kind.FILE, 3)
 TRASHED = Trashed("dir/a.txt", "removed", "../.trash/20261130T160317Z-3-0/0", OLD)
 
 EVERY_EVENT: list[Event] = [
+    PassBegan("changes", ("dir",)),
+    WatchStarted("inotify", 12),
+    WatchLost("the queue of changes has overflowed"),
+    Changed("paused"),
     Started("/src", "ftp://h/", 4),
     Scanned("", 1, 1, 0, (Problem("x", "Permission denied"),)),
     Planned(1, 3, 1, 0),

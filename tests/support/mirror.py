@@ -39,7 +39,7 @@ from actorsync.planning.publishing.rules import PublishRule, ResumeRule
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.supervisor import supervise
 from actorsync.transforms import gzip_stream
 from tests.support import FtpTarget

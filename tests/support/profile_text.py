@@ -13,7 +13,7 @@ from actorsync.profile import (
     Profile,
     load_profile,
 )
-from actorsync.profile.load import keys as every_key
+from actorsync.profile.known_keys import keys as every_key
 from actorsync.profile.template import is_described
 
 __all__ = ["CANARY", "DESCRIBED", "INLINE", "KEYS", "MINIMAL", "loaded", "refused", "toml", "with_url"]

@@ -29,7 +29,7 @@ from actorsync.model.event import Event, Intended
 from actorsync.model.operation import Copy, Done, MakeDirectory
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.supervisor import supervise
 from actorsync.testing.servers.command_log import Command
 from tests.support.mirror import QUICK, CountingEndpoint, Run, contents, temporaries, times

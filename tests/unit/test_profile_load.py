@@ -23,8 +23,9 @@ from actorsync.profile import (
     Secret,
     load_profile,
 )
-from actorsync.profile.key import HINTS, hint_for
-from actorsync.profile.schema import Shutdown, Sync, TargetTable
+from actorsync.profile.schema import Shutdown, Sync
+from actorsync.profile.sides import TargetTable
+from actorsync.profile.values.key import HINTS, hint_for
 from tests.support.profile_text import CANARY, DESCRIBED, INLINE, KEYS, MINIMAL, loaded, refused, toml
 
 
@@ -151,7 +152,7 @@ class TestWhatLoads:
         ("[shutdown]\ndrian = '1s'", "shutdown.drian: unknown key; did you mean shutdown.drain?"),
         (
             "[xyzz]\na = 1",
-            "xyzz: unknown key; known: source, target, sync, audit, publish, hooks, trash, shutdown",
+            "xyzz: unknown key; known: source, target, sync, watch, audit, publish, hooks, trash, observe, shutdown",
         ),
         ("[shutdown]\nxyzzy = 1", "shutdown.xyzzy: unknown key; known: shutdown.drain, shutdown.cancel"),
         ("[publish]\nmode = 'brust'", 'publish.mode: "brust" is not one of "file", "burst"'),
@@ -333,7 +334,7 @@ class TestOverrides:
             ("sync.conections=2", "--set sync.conections: unknown key; did you mean sync.connections?"),
             ("connections=2", "--set connections: unknown key; did you mean sync.connections?"),
             ("sync.exclude=1\nlinks=2", '--set sync.exclude: "1\\nlinks=2" is not a list of strings'),
-            ("=", "--set : unknown key; known: source, target, sync, audit, publish, hooks, trash, shutdown"),
+            ("=", "--set : unknown key; known: source, target, sync, watch, audit, publish, hooks, trash, observe, shutdown"),
         ],
     )
     def test_errors_name_the_option(self, shop: Path, override: str, line: str) -> None:

@@ -21,8 +21,8 @@ from actorsync.profile import (
     Secrets,
     load_profile,
 )
-from actorsync.profile.place import ProxyPlace
 from actorsync.profile.secrets import secret
+from actorsync.profile.values.place import ProxyPlace
 from tests.support.profile_text import CANARY, INLINE, MINIMAL, loaded, refused, with_url
 
 

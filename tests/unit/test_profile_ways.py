@@ -12,7 +12,7 @@ from actorsync.errors import LoginRefused, ProfileError
 from actorsync.profile import Profile, load_profile
 from actorsync.profile.secrets.one_time_code import OneTimeCode
 from actorsync.profile.secrets.secret import CommandSecret, PromptSecret
-from actorsync.profile.url import local_user
+from actorsync.profile.values.url import local_user
 
 USER = local_user()
 

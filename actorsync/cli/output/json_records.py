@@ -17,6 +17,7 @@ from actorsync.model.event import (
     Adopted,
     Audited,
     BreakerOpened,
+    Changed,
     Confirmed,
     Connected,
     Drifted,
@@ -31,6 +32,7 @@ from actorsync.model.event import (
     NotPublished,
     Parked,
     PartSent,
+    PassBegan,
     Planned,
     Reconnecting,
     Recovered,
@@ -52,6 +54,8 @@ from actorsync.model.event import (
     TargetSeen,
     TrashOpened,
     Warned,
+    WatchLost,
+    WatchStarted,
 )
 from actorsync.model.messages import result_of
 from actorsync.model.operation import (
@@ -144,8 +148,13 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "path": listing.directory}
         case ScanComplete() | SurveyComplete():
             yield {"event": name}
+        case PassBegan(reason, directories):
+            yield {"event": name, "reason": reason, "paths": None if directories is None else list(directories)}
         case (
             Started()
+            | WatchStarted()
+            | WatchLost()
+            | Changed()
             | Planned()
             | Forgotten()
             | TrashOpened()

@@ -46,7 +46,7 @@ from actorsync.model.messages import (
 from actorsync.model.operation import Failed, Fault
 from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
-from actorsync.profile.units import format_duration
+from actorsync.profile.values.units import format_duration
 
 __all__ = ["JsonLines", "Lines", "Output", "progress_parts", "progress_text"]
 

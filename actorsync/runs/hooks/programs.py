@@ -20,7 +20,7 @@ from actorsync.model.messages import result_of
 from actorsync.model.report import Report
 from actorsync.model.text import display, shorten
 from actorsync.profile import EnvSecret, Profile
-from actorsync.profile.place import Place
+from actorsync.profile.values.place import Place
 
 __all__ = ["with_programs"]
 

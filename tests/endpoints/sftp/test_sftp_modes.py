@@ -21,7 +21,7 @@ from actorsync.model.report import Report
 from actorsync.planning.modes import KEEP, Modes
 from actorsync.planning.selection import Selection
 from actorsync.policy import Policy, RunOptions
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.protocols.sftp.replies import Status
 from actorsync.supervisor import supervise
 from actorsync.testing.conformance.contents import MemoryContent

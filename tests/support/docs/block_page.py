@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import attrs
 
 from actorsync.profile import load_profile
-from actorsync.profile.load import keys
-from actorsync.profile.place import PORTS
+from actorsync.profile.known_keys import keys
+from actorsync.profile.values.place import PORTS
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
 from tests.support.docs.block_checks import check_command, check_ini, check_json, check_sql, check_yaml
 from tests.support.docs.blocks import Block, Server, Setup, Step

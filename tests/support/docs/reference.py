@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from actorsync.profile.load import keys, variable_name
+from actorsync.profile.known_keys import keys, variable_name
 from actorsync.profile.template import default_text, is_described, schemes_text
 from tests.support.root import ROOT
 

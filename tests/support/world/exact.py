@@ -13,7 +13,7 @@ from actorsync.model.operation import Done, Remove
 from actorsync.model.report import Report
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Policy
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from tests.support.world.climate import NO_CLIMATE
 from tests.support.world.oracle import below
 from tests.support.world.simulation import Story

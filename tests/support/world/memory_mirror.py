@@ -28,7 +28,7 @@ from actorsync.model.operation import Copy, Done, Failed, Skipped
 from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.policy import Clock, Policy, RunOptions
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.supervisor import supervise
 
 __all__ = ["LANES", "ONE", "PATIENT", "Counted", "Mirror"]

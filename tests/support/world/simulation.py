@@ -24,7 +24,7 @@ from actorsync.journal import Journal
 from actorsync.model.entry import join
 from actorsync.planning.selection import Selection
 from actorsync.policy import Policy
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from tests.support import virtual_time as simulation
 from tests.support.world.climate import Climate
 from tests.support.world.world import ALIEN, EPOCH_NS, NAMES, SECOND_NS, Stop, Weather, World

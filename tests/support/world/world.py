@@ -30,7 +30,7 @@ from actorsync.model.report import Report
 from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.planning.parking import LONGEST_DELAY
 from actorsync.policy import Clock, Policy, RunOptions
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
 from tests.support.trace import NEVER_PLANNED, check_trace

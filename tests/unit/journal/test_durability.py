@@ -19,6 +19,7 @@ from actorsync.model.entry import (
 from actorsync.model.event import (
     Audited,
     BreakerOpened,
+    Changed,
     Confirmed,
     Connected,
     Drifted,
@@ -33,6 +34,7 @@ from actorsync.model.event import (
     NotPublished,
     Parked,
     PartSent,
+    PassBegan,
     Planned,
     Reconnecting,
     Recovered,
@@ -54,6 +56,8 @@ from actorsync.model.event import (
     TargetSeen,
     TrashOpened,
     Warned,
+    WatchLost,
+    WatchStarted,
     is_durable,
 )
 from actorsync.model.kept import Kept
@@ -167,6 +171,10 @@ PASSING: list[Event] = [
     *(Skipped(operation, "gone") for operation in OPERATIONS if operation not in (MOVE, REMOVE)),
     Done(Audit("d"), listing=Listing("d")),
     Done(Look(file("x")), file("x")),
+    PassBegan("changes", ("d",)),
+    WatchStarted("inotify", 1),
+    WatchLost("the queue has overflowed"),
+    Changed("paused"),
     Started("s", "t", 1),
     Scanned("", 1, 1, 0),
     Planned(1, 1, 1, 1),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actorsync.model.entry import Entry, Kind, Record, Root, parent_of
 from actorsync.planning.removal_guard import Gone, RemovalRequest, objection, to_postpone, why_postponed
-from actorsync.profile.units import MaxDelete
+from actorsync.profile.values.units import MaxDelete
 
 ROOT = Root(Entry("", Kind.DIRECTORY), device=7)
 USUAL = RemovalRequest(count=3, ours=100, seen=97, root_then=ROOT, root_now=ROOT)

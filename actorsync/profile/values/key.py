@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from actorsync.profile.place import Options
-from actorsync.profile.readers import Reader, Site, read_path, takes
 from actorsync.profile.secrets.secret import (
     CommandSecret,
     EnvSecret,
@@ -18,6 +16,8 @@ from actorsync.profile.secrets.secret import (
     SecretSource,
     looks_secret,
 )
+from actorsync.profile.values.place import Options
+from actorsync.profile.values.readers import Reader, Site, read_path, takes
 
 __all__ = ["HINTS", "hint_for", "key", "read_options", "secret_reader", "ssh_key", "tls_key"]
 
@@ -82,7 +82,8 @@ HINTS: Final[Mapping[str, str]] = {
         ),
         ("dry-run dryrun simulate preview", "it is a command: actorsync plan"),
         ("bandwidth bandwidth-limit rate rate-limit limit-rate speed-limit limit", 'use sync.bwlimit = "2M"'),
-        ("interval schedule repeat period cron watch loop refresh", 'use sync.every = "15m"'),
+        ("interval schedule repeat period cron loop refresh", 'use sync.every = "15m"'),
+        ("watch-mode live follow inotify", "use sync.watch = true"),
         (
             "mirror prune purge clean delete-extra delete-remote delete-extraneous sync-deletions",
             "use sync.delete = true",
@@ -102,6 +103,7 @@ HINTS: Final[Mapping[str, str]] = {
         ("verbose quiet debug json progress", "it is an option: actorsync run --verbose, --quiet or --json"),
         ("log log-file logfile log-level", "it is an option: actorsync run --log-file FILE"),
         ("audit audits drift", "it is a table: [audit] listings = 50"),
+        ("metrics prometheus status-page web http dashboard", 'it is a table: [observe] listen = "127.0.0.1:9417"'),
         (
             "state state-dir state-name journal cache",
             "the journal has its place in $XDG_STATE_HOME/actorsync; remove it",

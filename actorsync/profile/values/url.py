@@ -16,8 +16,8 @@ from typing import Literal, cast
 from urllib.parse import unquote_to_bytes
 
 from actorsync.endpoints.shared.home import expand_home
-from actorsync.profile.place import ANONYMOUS, PORTS, Place, ProxyPlace, Scheme, SshWays
 from actorsync.profile.secrets.secret import line_fault, proxy_fault, text_fault, utf8_fault
+from actorsync.profile.values.place import ANONYMOUS, PORTS, Place, ProxyPlace, Scheme, SshWays
 
 __all__ = ["local_user", "parse_location", "parse_place", "parse_proxy", "ssh_user_fault", "writes_port"]
 

@@ -10,7 +10,7 @@ import attrs
 
 __all__ = ["MaxDelete", "format_duration", "parse_duration", "parse_fingerprint", "parse_rate", "parse_size", "shown"]
 
-_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_UNITS = {"d": Decimal(86_400), "h": Decimal(3_600), "m": Decimal(60), "s": Decimal(1), "ms": Decimal("0.001")}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>[0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS))
 _LONGEST = 36_500 * 86_400
 _SHOWN = 60
@@ -28,7 +28,7 @@ def shown(value: object) -> str:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds in ``"30s"``, ``"5m"``, ``"1h30m"``, ``"0.5s"`` or ``"1d"``.
+    """Return the seconds in ``"30s"``, ``"5m"``, ``"1h30m"``, ``"200ms"`` or ``"1d"``.
 
     Units go from the largest to the smallest, each at most once. The maximum is 36500d. Raises `ValueError` with the
     reason for anything else.

@@ -15,10 +15,10 @@ from actorsync.actors.observers import Observer
 from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
 from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.library.given_profile import Given, given_profile
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
-from actorsync.runs.given_profile import Given, given_profile
 from actorsync.runs.options import Additions
 from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
 from actorsync.runs.saved_plan import Plan

@@ -18,11 +18,11 @@ from actorsync.actors.statistics import ConnectionLevel, Rate, Statistics
 from actorsync.ending import the_cause
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.library.given_profile import Given, given_profile
 from actorsync.model.event import Event, Stopped
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
-from actorsync.runs.given_profile import Given, given_profile
 from actorsync.runs.options import Additions
 from actorsync.runs.runner import run_once
 

@@ -14,10 +14,10 @@ from actorsync.endpoints.shared.home import expand_home
 from actorsync.planning.modes import Modes, read_modes
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
-from actorsync.profile.place import Place, ProxyPlace
 from actorsync.profile.secrets.files import read_regular
-from actorsync.profile.units import MaxDelete, parse_duration, parse_fingerprint, parse_rate, shown
-from actorsync.profile.url import parse_place, parse_proxy
+from actorsync.profile.values.place import Place, ProxyPlace
+from actorsync.profile.values.units import MaxDelete, parse_duration, parse_fingerprint, parse_rate, shown
+from actorsync.profile.values.url import parse_place, parse_proxy
 
 __all__ = [
     "MOST_CONNECTIONS",

@@ -7,8 +7,8 @@ import posixpath
 import attrs
 
 from actorsync.planning.publishing.ranks import Ranks
-from actorsync.profile.readers import Site, read_texts, takes
-from actorsync.profile.units import parse_size, shown
+from actorsync.profile.values.readers import Site, read_texts, takes
+from actorsync.profile.values.units import parse_size, shown
 
 __all__ = ["Maintenance", "read_argv", "read_maintenance", "read_order", "read_resume", "read_size", "read_trash_path"]
 

@@ -1,0 +1,1 @@
+"""What others may see of a run: a page, metrics, events. Nothing here can change anything."""

@@ -1,0 +1,1 @@
+"""Passes over a profile that follow one another: at intervals, or when something has changed."""
