@@ -35,7 +35,7 @@ class TestWhatLoads:
         assert profile.path == shop
         assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
-            *(4, None, None, None, "times", False, MaxDelete(50, is_percent=True), False, (), (), None, (), None),
+            *(4, None, None, None, False, "times", False, MaxDelete(50, is_percent=True), False, (), (), None, (), None),
             *("skip", None, 64 << 20, 259_200.0),
         )
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
