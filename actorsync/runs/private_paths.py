@@ -43,7 +43,7 @@ def _below(place: str, profile: Profile, more: Iterable[Path] = ()) -> frozenset
 def _own_files(profile: Profile) -> Iterator[Path]:
     yield profile.path
     yield state_directory()
-    for place in (profile.source, profile.target):
+    for place in (profile.source, profile.target, *profile.siblings):
         yield from _secret_files(place)
 
 

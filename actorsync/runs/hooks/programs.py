@@ -133,9 +133,11 @@ def _shown(output: bytes) -> str:
 
 def _environment(profile: Profile) -> dict[str, str]:
     """Return the environment of a program: ours, without secrets, and where the profile is."""
-    secret = {*_secret_variables(profile.source), *_secret_variables(profile.target)}
+    places = (profile.source, profile.target, *profile.siblings)
+    secret = {variable for place in places for variable in _secret_variables(place)}
     rest = {name: value for name, value in os.environ.items() if name not in secret and not name.startswith(_OWN)}
-    return {**rest, f"{_OWN}PROFILE": str(profile.path)}
+    name = {f"{_OWN}TARGET": profile.name} if profile.name else {}
+    return {**rest, f"{_OWN}PROFILE": str(profile.path), **name}
 
 
 def _secret_variables(place: Place) -> set[str]:
