@@ -78,8 +78,8 @@ async def test_m004_m008_m009_m010_m011_cut_at_every_line_loses_and_repeats_no_f
 ) -> None:
     """The full form takes half of the lines, and a quarter on the real servers: different ones for each way to cut.
 
-    So each line is cut in two or three of the nine ways on each server. ``ACTORSYNC_SWEEP=all`` takes all of them. There
-    are half as many cuts after a reply: each is almost the same as a cut before the next line.
+    So each line is cut in two or three of the nine ways on each server. ``ACTORSYNC_SWEEP=all`` takes all of them.
+    There are half as many cuts after a reply: each is almost the same as a cut before the next line.
     """
     fired: list[Fault] = []
     async with Sweep.of(source) as sweep:
