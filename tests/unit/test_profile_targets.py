@@ -121,7 +121,10 @@ def test_what_works_on_one_target_says_how_to_name_it(shop: Path) -> None:
         (
             '"disk"',
             '"a b"',
-            'target 3 of 3: name "a b" is not a name of at most 64 letters, digits, - and _; write it like name = "berlin"',
+            (
+                'target 3 of 3: name "a b" is not a name of at most 64 letters, digits, - and _; '
+                'write it like name = "berlin"'
+            ),
         ),
         (
             '"disk"',
