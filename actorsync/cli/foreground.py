@@ -120,7 +120,7 @@ def _with_all(
 
     def ended(result: Ended) -> None:
         if result.raised is not None and result.bug is None:
-            output.complain(str(result.raised), result.name)
+            output.complain(result.report.error or result.result, result.name)
 
     async def all_of_them() -> int:
         results = [
