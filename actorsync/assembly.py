@@ -96,7 +96,6 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
     planner = _planner(seen, target, journal, options, keeping)
     planner.trash = None if trash is None else (trash.opened, trash.place)
-    planner.approval = options.pipeline.approval
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
     pool = Pool(
         sizing,
@@ -193,6 +192,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             counts_drift=policy.counts_drift,
             protects=policy.protects,
             publish=policy.publish,
+            approval=options.pipeline.approval,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
