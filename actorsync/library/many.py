@@ -14,7 +14,7 @@ import attrs
 from actorsync.actors.observers import Observer, is_async, require_observers
 from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
 from actorsync.endpoints.wrappers.transform import Transform
-from actorsync.errors import RunFailed
+from actorsync.errors import RunFailed, StageFailed
 from actorsync.library.blocking import Stop, require_no_trio, run_stoppable
 from actorsync.model.event import Event, FromTarget
 from actorsync.model.report import Report
@@ -102,7 +102,7 @@ def run_many(
     ended = run_stoppable(main, [job.shutdown for job in jobs], stop) if jobs else ()
     results = [*(refused(it.name, it.error) for it in chosen.refused), *ended]
     for result in results:
-        if result.bug is not None and result.raised is not None:
+        if result.raised is not None and (result.bug is not None or isinstance(result.raised, StageFailed)):
             raise result.raised
     return Reports({result.name: result.report for result in results})
 

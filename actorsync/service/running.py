@@ -110,7 +110,7 @@ async def _end_of(job: Job, work: Work) -> Ended:
     except Exception as error:  # noqa: BLE001 - it ends this job, and no other
         cause = what_raised(error)
         if isinstance(cause, ActorsyncError):
-            return refused(job.name, cause)
+            return attrs.evolve(refused(job.name, cause), raised=error)
         code, text = ActorsyncError.exit_code, f"{type(cause).__name__}: a bug in actorsync"
         report = job.state.last or Report(code, time.time(), 0.0)
         return Ended(job.name, code, attrs.evolve(report, exit_code=code, error=text), error)
