@@ -77,7 +77,7 @@ def test_mirror_that_is_locked_has_a_report_and_the_others_run(shop: Path) -> No
 def test_profile_that_cannot_be_used_is_raised_before_anything_runs(shop: Path, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="no such file"):
         actorsync.run_many(shop, tmp_path / "missing.toml")
-    with pytest.raises(ProfileError, match="same source to the same target"):
+    with pytest.raises(ProfileError, match="named twice"):
         actorsync.run_many(*actorsync.load_profiles(shop, only=["tokyo"]), shop)
     assert not (tmp_path / "berlin").exists()
     with pytest.raises(TypeError, match="at least one profile"):
