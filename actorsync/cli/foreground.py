@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -31,7 +32,9 @@ from actorsync.service.chosen import Chosen
 from actorsync.service.exit_codes import CANCELLED, worst
 from actorsync.service.jobs import Job, jobs_for
 from actorsync.service.running import Ended, mirror, refused, run_jobs, what_raised
-from actorsync.service.targets import Work
+
+if TYPE_CHECKING:
+    from actorsync.service.targets import Work
 
 __all__ = ["PENDING", "Options", "PlanOptions", "apply", "audit", "plan", "run"]
 

@@ -13,16 +13,12 @@ from actorsync.cli.log_file import LogFile
 from actorsync.cli.output.lines import JsonLines, Lines, Output
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.streams import Sink
-from actorsync.cli.output.together import Together
 from actorsync.profile import Profile
 from actorsync.service.jobs import Job
 
 __all__ = ["Show", "outputs_for", "stamped"]
 
 Show = Literal["quiet", "normal", "verbose", "json"]
-
-#: Makes the output of one mirror: of its statistics, and of how often it is repeated.
-_Maker = Callable[[Statistics, str], Output]
 
 
 def outputs_for(
@@ -40,9 +36,13 @@ def outputs_for(
         assert log is not None, "only a log is written to"
         return stamped(Lines(statistics, log.stream, every=every, is_verbose=True))
 
-    def put_together(make: _Maker) -> Output:
+    def put_together(make: Callable[[Statistics, str], Output]) -> Output:
         outputs = {job.name: make(job.options.statistics, often(job.profile)) for job in jobs}
-        return Together(make(Statistics(), ""), outputs) if is_several else outputs[jobs[0].name]
+        if not is_several:
+            return outputs[jobs[0].name]
+        from actorsync.cli.output.together import Together  # one mirror starts faster without
+
+        return Together(make(Statistics(), ""), outputs)
 
     if show in {"normal", "verbose"} and _is_terminal():
         shown = _live(show, jobs, often, verb, is_several=is_several)
@@ -73,10 +73,13 @@ def _plain(show: Show, verb: str, statistics: Statistics, every: str) -> Output:
 
 def _live(show: Show, jobs: Sequence[Job], often: Callable[[Profile], str], verb: str, *, is_several: bool) -> Output:
     from actorsync.cli.output.live_view import LiveView  # slow to import, and needed only here
-    from actorsync.cli.output.live_views import LiveViews
 
     def view(statistics: Statistics, every: str = "") -> LiveView:
         return LiveView(statistics, sys.stderr, every=every, is_verbose=show == "verbose", verb=verb)
 
     views = {job.name: view(job.options.statistics, often(job.profile)) for job in jobs}
-    return LiveViews(view(Statistics()), views) if is_several else views[jobs[0].name]
+    if not is_several:
+        return views[jobs[0].name]
+    from actorsync.cli.output.live_views import LiveViews
+
+    return LiveViews(view(Statistics()), views)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -16,7 +16,9 @@ from actorsync.model.report import Report
 from actorsync.runs.repeating.repeat import require_repeatable, run_forever
 from actorsync.runs.runner import run_once
 from actorsync.service.jobs import Job
-from actorsync.service.targets import Work, together
+
+if TYPE_CHECKING:
+    from actorsync.service.targets import Work
 
 __all__ = ["Ended", "mirror", "refused", "run_jobs", "what_raised"]
 
@@ -91,7 +93,10 @@ async def run_jobs(
     each job's own `Shutdown`.
     """
     results: dict[str, Ended] = {}
-    work = together(jobs, work, is_once=is_once)
+    if len(jobs) > 1:
+        from actorsync.service.targets import together  # needed only here: one mirror starts faster without
+
+        work = together(jobs, work, is_once=is_once)
 
     async def one(job: Job) -> None:
         result = results[job.name] = await _end_of(job, work)
