@@ -22,6 +22,7 @@ from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.shared_listing import ListingReader
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.model.entry import Entry
+from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
@@ -126,6 +127,7 @@ class RunOptions:
     hooks. ``feed`` takes the events for a reader in another task. ``control`` holds what a user changes meanwhile.
     ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
     ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
+    ``shares`` is what it may have of the logins that several runs share.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -141,6 +143,7 @@ class RunOptions:
     control: Control = attrs.Factory(Control)
     within: frozenset[str] | None = None
     listings: ListingReader | None = None
+    shares: Shares = attrs.Factory(Shares)
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)
