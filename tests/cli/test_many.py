@@ -234,8 +234,8 @@ def test_ctrl_c_stops_all_of_them(
         assert process.returncode == code, lines
         assert sum("finishing transfers in progress" in line for line in lines) == 1
         assert "Traceback" not in errors.decode()
-        result = "stopped early" if signals == 1 else "cancelled"
-        assert [line.split(": ")[0] for line in lines[-2:]] == [f"{name}  {result}" for name in ("one", "two")]
+        if signals == 1:  # after the second signal, the process may exit before its last lines are written
+            assert [line.split(": ")[0] for line in lines[-2:]] == ["one  stopped early", "two  stopped early"]
         for path, content in tree(server.root).items():
             name, _, file = path.partition("/")
             if not file.startswith(".actorsync-"):  # the time that a cancel has may be too short to remove it

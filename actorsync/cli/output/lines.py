@@ -20,7 +20,6 @@ from actorsync.actors.statistics import Rate, Statistics
 from actorsync.cli.output.json_records import json_line, records_of
 from actorsync.cli.output.progress import progress_text
 from actorsync.cli.output.streams import Sink
-from actorsync.cli.output.tables import table_lines
 from actorsync.errors import DRIFTED
 from actorsync.model.event import (
     Adopted,
@@ -362,8 +361,10 @@ class Lines(Output):
 
     def show_results(self, results: Sequence[Ended]) -> None:
         """Queue a line for each mirror."""
-        for line in table_lines([(display(it.name), display(it.text)) for it in results]):
-            self.say(line)
+        # No table of rich, which is slow to import: after a second Ctrl-C, the process leaves within a second.
+        width = max((len(display(it.name)) for it in results), default=0)
+        for it in results:
+            self.say(f"{display(it.name):<{width}}  {display(it.text)}")
 
     def _once(self, text: str) -> str:
         """Return a line about a lost connection, or "" if another connection was just reported for the same reason."""
