@@ -16,8 +16,8 @@ from actorsync.model.text import counted, display
 
 __all__ = ["LiveViews"]
 
-#: The fewest lines of a block: the name, a connection, and up to three of the total.
-_LEAST: Final = 5
+#: The fewest lines of a block: the name, two connections, those that are idle, and up to three of the total.
+_LEAST: Final = 7
 
 
 class LiveViews(Together):
