@@ -308,6 +308,7 @@ class Oracle:
                         self.unrecorded = {it for it in self.unrecorded if not below(it, path)}
                 case MemoryVoided():
                     self._check_void()
+                    self.releases.forget()  # it was to be published in another root
                     self.strange.clear()
                     self.unrecorded.clear()
                 case Adopted(source, target) if source.kind is Kind.FILE:
