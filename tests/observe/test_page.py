@@ -1,0 +1,245 @@
+"""The status page in a real browser: what it shows, what it survives, and what it never does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.support.page.browser import Browser, Page, installed_browser, open_browser
+from tests.support.page.server import serving
+from tests.support.page.states import HOSTILE, NOW, Json, failed, many, mirror, run, running, status, watching
+
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(installed_browser() is None, reason="no Chromium is installed; run .ci/install-servers"),
+]
+
+_SERVERS = Path(os.environ.get("ACTORSYNC_SERVERS") or Path.home() / ".cache" / "actorsync-servers")
+_AXE = _SERVERS / "node" / "node_modules" / "axe-core" / "axe.min.js"
+
+#: The end of each title, with a dash.
+TITLE = " \u2013 actorsync"
+
+IS_LIVE = "document.querySelector('.link.live')"
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    """Return a browser that has never seen a page."""
+    async with open_browser(tmp_path / "browser") as opened:
+        yield opened
+
+
+async def shown(browser: Browser, url: str) -> Page:
+    """Return a page that is connected and shows its first state."""
+    page = await browser.page(url)
+    await page.until(f"{IS_LIVE} && document.querySelector('article')")
+    return page
+
+
+def says(text: str) -> str:
+    """Return the expression that is true when the page shows ``text``, and never as markup."""
+    return f"document.body.innerText.includes({text!r})"
+
+
+async def test_page_shows_the_state_and_loads_nothing_from_elsewhere(browser: Browser) -> None:
+    async with serving(status(running("shop"))) as server:
+        page = await shown(browser, server.url)
+        text = await page.text()
+        assert "Running, 43 %" in text
+        assert "5\u202f412 of 12\u202f840 files" in text
+        assert "785.8 MiB of 1.8 GiB" in text
+        assert "8.9 MiB/s" in text
+        assert "1 min 58 s left" in text
+        assert "assets/film/opening-1080p.mp4" in text
+        assert await page.get("document.title") == f"Running, 43 %{TITLE}"
+        assert (await page.get("document.getElementById('icon').href")).endswith("/page/icon-running.svg")
+        assert {url for url in page.requests if not url.startswith(server.url)} == set()
+        assert page.complaints == []
+
+
+async def test_page_follows_each_change_of_the_state(browser: Browser) -> None:
+    async with serving(status(running("shop"))) as server:
+        page = await shown(browser, server.url)
+        progress = running("shop")["progress"] | {"share": 0.8, "files_done": 10_000}
+        await server.tell(status(running("shop", progress=progress)))
+        await page.until(says("Running, 80 %"))
+        await server.tell(status(failed("shop")))
+        await page.until(says("7 files failed"))
+        assert await page.get("document.title") == f"Failed{TITLE}"
+        assert (await page.get("document.getElementById('icon').href")).endswith("/page/icon-failed.svg")
+        assert "archive/2026/shop-000.tar.gz" in await page.text()
+        assert page.complaints == []
+
+
+async def test_screen_readers_are_told_changes_of_state_and_not_progress(browser: Browser) -> None:
+    told = "document.getElementById('told').textContent"
+    async with serving(status(running("shop"))) as server:
+        page = await shown(browser, server.url)
+        await server.tell(status(running("shop", progress=running("shop")["progress"] | {"share": 0.8})))
+        await page.until(says("Running, 80 %"))
+        assert await page.get(told) == ""
+        await server.tell(status(failed("shop")))
+        await page.until(f"{told} === 'shop: Failed'")
+
+
+async def test_page_says_that_the_connection_is_lost_and_comes_back_when_the_server_does(browser: Browser) -> None:
+    async with serving(status(running("shop"))) as server:
+        page = await shown(browser, server.url)
+        assert page.complaints == []
+    await page.until(says("Connection lost"))
+    await page.until(says("state of"))
+    assert await page.get("document.title") == f"Connection lost{TITLE}"
+    assert (await page.get("document.getElementById('icon').href")).endswith("/page/icon-lost.svg")
+    async with serving(status(mirror("shop")), server.port):
+        await page.until(f"{IS_LIVE} && {says('In sync')}")
+        assert await page.get("document.title") == f"In sync{TITLE}"
+
+
+async def test_page_says_that_the_token_is_missing(browser: Browser) -> None:
+    async with serving(status(mirror()), is_open=False) as server:
+        page = await browser.page(server.url)
+        await page.until(says("the token is missing or wrong"))
+
+
+def hostile(name: str) -> Json:
+    """Return a status that has a name in every place where a text is shown."""
+    entry = {"path": name, "reason": name, "since": NOW, "failures": 1, "retry_at": None, "was": name, "now": name}
+    lists = {"failures": [entry], "parked": [entry], "drift": [entry], "conflicts": [entry]}
+    last = run(60, exit_code=1, result=name, error=name)
+    going = running("shop")["connections"][0] | {"path": name, "state": name}
+    texts = {"source": name, "target": name, "reason": name, "last": last, "runs": [last], "connections": [going]}
+    watch = {"how": name, "directories": 1, "why": name, "hinted_at": NOW}
+    return status(running(name, watch=watch, **texts, **lists)) | {"version": name}
+
+
+async def test_hostile_names_are_shown_as_text(browser: Browser) -> None:
+    path = "document.querySelector('.failures .path')"
+    async with serving(hostile("harmless")) as server:
+        page = await shown(browser, server.url)
+        before = await page.get("document.body.querySelectorAll('*').length")
+        for name in HOSTILE:
+            await server.tell(hostile(name) | {"pid": len(name)})
+            await page.until(says(f"process {len(name)} "))
+            assert await page.get("document.body.querySelectorAll('*').length") == before, name
+            assert await page.get("document.title") == f"Needs attention{TITLE}"
+            text = await page.get(f"{path}.textContent")
+            assert text == await page.get(f"{path}.title")
+            assert {"\u202e", "\x1b", "\n", "\ufffd"}.isdisjoint(text)
+            assert await page.get("document.documentElement.scrollWidth <= innerWidth"), name
+        assert page.complaints == []
+
+
+async def test_marks_that_reverse_text_are_shown_as_escapes(browser: Browser) -> None:
+    failures = [{"path": "invoice\u202efdp.exe", "reason": "not UTF-8: \udcff"}]
+    async with serving(status(failed(failures=failures))) as server:
+        page = await shown(browser, server.url)
+        text = await page.text()
+        assert r"invoice\u202efdp.exe" in text
+        assert r"not UTF-8: \xff" in text
+
+
+async def test_mirrors_in_trouble_come_first_and_a_filter_finds_the_others(browser: Browser) -> None:
+    names = "[...document.querySelectorAll('.name')].map((it) => it.textContent).join()"
+    async with serving(many(10)) as server:
+        page = await shown(browser, server.url)
+        assert await page.get("document.title") == f"1 failed{TITLE}"
+        assert (await page.get(names)).startswith("backup-nas,maps,fonts,shop,")
+        await page.click(".chip.attention")
+        await page.until(f"{names} === 'maps'")
+        await page.click(".chip.all")
+        await page.get(
+            "(() => { const box = document.querySelector('input'); box.value = 'TICK'; "
+            "box.dispatchEvent(new Event('input')); })()"
+        )
+        await page.until(f"{names} === 'tickets'")
+
+
+async def test_keyboard_opens_a_mirror_and_focus_stays_when_it_moves(browser: Browser) -> None:
+    focus = "document.activeElement.closest('article')?.querySelector('.name').textContent"
+    async with serving(status(mirror("blog"), watching("docs"))) as server:
+        page = await shown(browser, server.url)
+        await page.get("document.querySelector('article:last-child button').focus()")
+        await page.press("Enter", 13)
+        await page.until(says("1\u202f204 directories by inotify"))
+        await server.tell(status(mirror("blog"), failed("docs")))
+        await page.until("document.querySelector('article').matches('.failed.open')")
+        assert await page.get(focus) == "docs"
+
+
+async def test_change_of_one_mirror_touches_no_other(browser: Browser) -> None:
+    """The cost of an update: with 50 mirrors of 100 failures each, only what is shown is built, and changed."""
+    watch_changes = (
+        "window.touched = new Set(); new MutationObserver((all) => all.forEach((it) => "
+        "window.touched.add((it.target.closest ?? (() => it.target.parentElement)).call(it.target, 'article')"
+        "?.querySelector('.name')?.textContent ?? 'head'))).observe("
+        "document.getElementById('mirrors'), {subtree: true, childList: true, attributes: true})"
+    )
+    state = many(50, failures=100)
+    async with serving(state) as server:
+        page = await shown(browser, server.url)
+        assert await page.get("document.querySelectorAll('*').length") < 3_000
+        await page.click("article:nth-child(20) button")
+        opened = "document.querySelectorAll('.failures tbody tr').length"
+        await page.until(f"{opened} === 100")
+        await page.get(watch_changes)
+        changed = [it | {"name": it["name"], "last": run(5, copied=3)} for it in state["mirrors"]]
+        changed[0] = failed("shop")
+        others = state["mirrors"][1:]
+        await server.tell(state | {"mirrors": [changed[0], *others]})
+        await page.until("document.querySelector('article.failed .name').textContent === 'shop'")
+        assert set(await page.get("[...window.touched]")) <= {"shop", "head"}
+        assert page.complaints == []
+
+
+async def test_many_updates_at_once_end_with_the_last_one(browser: Browser) -> None:
+    async with serving(many(50, failures=100)) as server:
+        page = await shown(browser, server.url)
+        for number in range(30):
+            state = many(50, failures=100)
+            state["mirrors"][0] = running("shop", progress=running()["progress"] | {"files_done": number})
+            await server.tell(state)
+        await page.click("article button[aria-expanded=false]")
+        await server.tell(status(failed("last")))
+        await page.until(says("last") + " && document.querySelectorAll('article').length === 1")
+        assert page.complaints == []
+
+
+STATES: dict[str, Json] = {
+    "one": status(running(watch=watching()["watch"])),
+    "many": many(10),
+    "none": status(),
+}
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 320)])
+async def test_rules_of_accessibility_are_kept(browser: Browser, scheme: str, width: int) -> None:
+    if not _AXE.exists():
+        pytest.skip("axe-core is not installed; run .ci/install-servers")
+    axe = await trio.Path(_AXE).read_text()
+    violations = "axe.run().then((it) => it.violations.map((v) => `${v.id}: ${v.nodes[0].html}`))"
+    for name, state in STATES.items():
+        async with serving(state) as server:
+            page = await browser.page(server.url, scheme=scheme, width=width)
+            await page.until(f"{IS_LIVE} && !{says('Waiting for the state')}")
+            await page.get("document.querySelector('article button')?.click()")
+            await page.get(axe)
+            assert await page.get(violations) == [], name
+            assert await page.get("document.documentElement.scrollWidth") <= width, f"{name} is wider than the window"
+            await page.get("document.querySelector('h1 span').style.color = '#8888'")
+            assert [it.partition(":")[0] for it in await page.get(violations)] == ["color-contrast"], "axe sees nothing"
+
+
+def test_page_is_small_and_loads_only_its_own_files() -> None:
+    folder = Path(__file__).parents[2] / "actorsync" / "observe" / "page"
+    texts = {path.name: path.read_text() for path in folder.iterdir()}
+    assert sum(len(text.encode()) for text in texts.values()) < 40 * 1024
+    for name, text in texts.items():
+        outside = text.replace("http://www.w3.org/2000/svg", "")
+        assert "//www" not in outside and "http" not in outside, name
+        assert "innerHTML" not in text and "insertAdjacentHTML" not in text and "eval(" not in text, name
+    assert " style=" not in texts["index.html"] and "<script>" not in texts["index.html"]
