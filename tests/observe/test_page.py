@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
+from actorsync.profile import Secret
+from tests.support.cli_profile import start, write_profile
 from tests.support.page.browser import Browser, Page, installed_browser, open_browser
 from tests.support.page.server import serving
 from tests.support.page.states import HOSTILE, NOW, Json, failed, many, mirror, run, running, status, watching
+from tests.support.scenarios import write
 
 pytestmark = [
     pytest.mark.full,
@@ -66,9 +71,9 @@ async def test_page_follows_each_change_of_the_state(browser: Browser) -> None:
     async with serving(status(running("shop"))) as server:
         page = await shown(browser, server.url)
         progress = running("shop")["progress"] | {"share": 0.8, "files_done": 10_000}
-        await server.tell(status(running("shop", progress=progress)))
+        server.tell(status(running("shop", progress=progress)))
         await page.until(says("Running, 80 %"))
-        await server.tell(status(failed("shop")))
+        server.tell(status(failed("shop")))
         await page.until(says("7 files failed"))
         assert await page.get("document.title") == f"Failed{TITLE}"
         assert (await page.get("document.getElementById('icon').href")).endswith("/page/icon-failed.svg")
@@ -80,10 +85,10 @@ async def test_screen_readers_are_told_changes_of_state_and_not_progress(browser
     told = "document.getElementById('told').textContent"
     async with serving(status(running("shop"))) as server:
         page = await shown(browser, server.url)
-        await server.tell(status(running("shop", progress=running("shop")["progress"] | {"share": 0.8})))
+        server.tell(status(running("shop", progress=running("shop")["progress"] | {"share": 0.8})))
         await page.until(says("Running, 80 %"))
         assert await page.get(told) == ""
-        await server.tell(status(failed("shop")))
+        server.tell(status(failed("shop")))
         await page.until(f"{told} === 'shop: Failed'")
 
 
@@ -100,21 +105,29 @@ async def test_page_says_that_the_connection_is_lost_and_comes_back_when_the_ser
         assert await page.get("document.title") == f"In sync{TITLE}"
 
 
-async def test_page_says_that_the_token_is_missing(browser: Browser) -> None:
-    async with serving(status(mirror()), is_open=False) as server:
-        page = await browser.page(server.url)
-        await page.until(says("the token is missing or wrong"))
+async def test_page_needs_the_token_once(browser: Browser) -> None:
+    async with serving(status(mirror("shop")), token=Secret("open sesame")) as server:
+        page = await browser.page(f"{server.url}?token=open+sesame")
+        await page.until(f"{IS_LIVE} && {says('In sync')}")
+        assert await page.get("location.href") == server.url
+        again = await shown(browser, server.url)
+        assert "shop" in await again.text()
+        port = server.port
+    async with serving(status(mirror("shop")), port, token=Secret("another")):
+        await again.until(says("the token is missing or wrong"))
 
 
 def hostile(name: str) -> Json:
     """Return a status that has a name in every place where a text is shown."""
-    entry = {"path": name, "reason": name, "since": NOW, "failures": 1, "retry_at": None, "was": name, "now": name}
+    what = {"kind": name, "size": 1}
+    entry = {"path": name, "reason": name, "since": NOW, "failures": 1, "retry_at": None, "was": what, "now": what}
     lists = {"failures": [entry], "parked": [entry], "drift": [entry], "conflicts": [entry]}
     last = run(60, exit_code=1, result=name, error=name)
     going = running("shop")["connections"][0] | {"path": name, "state": name}
     texts = {"source": name, "target": name, "reason": name, "last": last, "runs": [last], "connections": [going]}
     watch = {"how": name, "directories": 1, "why": name, "hinted_at": NOW}
-    return status(running(name, watch=watch, **texts, **lists)) | {"version": name}
+    breaker = {"cause": name, "reason": name, "delay": 1}
+    return status(running(name, watch=watch, breaker=breaker, **texts, **lists)) | {"version": name}
 
 
 async def test_hostile_names_are_shown_as_text(browser: Browser) -> None:
@@ -123,7 +136,7 @@ async def test_hostile_names_are_shown_as_text(browser: Browser) -> None:
         page = await shown(browser, server.url)
         before = await page.get("document.body.querySelectorAll('*').length")
         for name in HOSTILE:
-            await server.tell(hostile(name) | {"pid": len(name)})
+            server.tell(hostile(name) | {"pid": len(name)})
             await page.until(says(f"process {len(name)} "))
             assert await page.get("document.body.querySelectorAll('*').length") == before, name
             assert await page.get("document.title") == f"Needs attention{TITLE}"
@@ -166,7 +179,7 @@ async def test_keyboard_opens_a_mirror_and_focus_stays_when_it_moves(browser: Br
         await page.get("document.querySelector('article:last-child button').focus()")
         await page.press("Enter", 13)
         await page.until(says("1\u202f204 directories by inotify"))
-        await server.tell(status(mirror("blog"), failed("docs")))
+        server.tell(status(mirror("blog"), failed("docs")))
         await page.until("document.querySelector('article').matches('.failed.open')")
         assert await page.get(focus) == "docs"
 
@@ -190,7 +203,7 @@ async def test_change_of_one_mirror_touches_no_other(browser: Browser) -> None:
         changed = [it | {"name": it["name"], "last": run(5, copied=3)} for it in state["mirrors"]]
         changed[0] = failed("shop")
         others = state["mirrors"][1:]
-        await server.tell(state | {"mirrors": [changed[0], *others]})
+        server.tell(state | {"mirrors": [changed[0], *others]})
         await page.until("document.querySelector('article.failed .name').textContent === 'shop'")
         assert set(await page.get("[...window.touched]")) <= {"shop", "head"}
         assert page.complaints == []
@@ -202,9 +215,9 @@ async def test_many_updates_at_once_end_with_the_last_one(browser: Browser) -> N
         for number in range(30):
             state = many(50, failures=100)
             state["mirrors"][0] = running("shop", progress=running()["progress"] | {"files_done": number})
-            await server.tell(state)
+            server.tell(state)
         await page.click("article button[aria-expanded=false]")
-        await server.tell(status(failed("last")))
+        server.tell(status(failed("last")))
         await page.until(says("last") + " && document.querySelectorAll('article').length === 1")
         assert page.complaints == []
 
@@ -243,3 +256,36 @@ def test_page_is_small_and_loads_only_its_own_files() -> None:
         assert "//www" not in outside and "http" not in outside, name
         assert "innerHTML" not in text and "insertAdjacentHTML" not in text and "eval(" not in text, name
     assert " style=" not in texts["index.html"] and "<script>" not in texts["index.html"]
+
+
+async def test_page_shows_a_real_run_from_its_first_pass_to_its_end(browser: Browser, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    write(source / "index.html", b"hello")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    more = ('every = "1s"', "[observe]", f'listen = "127.0.0.1:{port}"')
+    process = start("run", write_profile(source, str(target), *more))
+    try:
+        await until_it_listens(port)
+        page = await shown(browser, f"http://127.0.0.1:{port}/")
+        await page.until(f"document.title === 'In sync{TITLE}'")
+        assert str(source) in await page.text()
+        write(source / "new.html", b"more")
+        await page.until("document.querySelector('.runs tbody').innerText.includes('\\t4 B\\t')")
+        write(target / "blocked" / "theirs", b"by another program")
+        write(source / "blocked", b"a file where the target has a directory")
+        await page.until(f"document.title === 'Failed{TITLE}' && {says('1 file failed')}")
+        assert page.complaints == []
+    finally:
+        process.terminate()
+        process.communicate()
+    await page.until(says("Connection lost"))
+
+
+async def until_it_listens(port: int) -> None:
+    """Wait until a connection to a port of 127.0.0.1 is accepted."""
+    while True:
+        with contextlib.suppress(OSError):
+            await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+            return
+        await trio.sleep(0.05)

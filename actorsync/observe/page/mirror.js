@@ -20,8 +20,9 @@ export function word(mirror) {
 
 /** Return what needs the attention of a person, as short texts; none if all is well. */
 export function troubles(mirror) {
-  const { last, state } = mirror;
+  const { breaker, last, state } = mirror;
   const found = [];
+  if (breaker) found.push(`the target is ${display(breaker.cause)}: ${display(breaker.reason)}`);
   if (last && last.exit_code !== 0 && last.error) found.push(display(last.error));
   else if (last && last.exit_code !== 0 && !last.failed) found.push(`last run: ${display(last.result)}`);
   else if (!last && state === "failed") found.push(display(mirror.reason));
@@ -29,6 +30,7 @@ export function troubles(mirror) {
   if (total(mirror, "parked")) found.push(`${number(total(mirror, "parked"))} parked`);
   if (total(mirror, "drift")) found.push(`${number(total(mirror, "drift"))} changed on the target`);
   if (total(mirror, "conflicts")) found.push(counted(total(mirror, "conflicts"), "conflict"));
+  if (!found.length && last && state !== "running" && mirror.why_not_ready) found.push(display(mirror.why_not_ready));
   return found;
 }
 

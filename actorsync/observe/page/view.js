@@ -41,7 +41,7 @@ function totals(mirrors) {
 
 function choices(mirrors, chosen, choose) {
   const found = { all: mirrors.length, ...counts(mirrors) };
-  return h("form", { class: "choices", role: "search", onsubmit: (event) => event.preventDefault() },
+  return h("div", { class: "choices", role: "search" },
     h("div", { class: "chips", role: "group", "aria-label": "Show by state" },
       Object.keys(CHOICES).filter((name) => name === chosen.level || found[name]).map((name) =>
         h("button", { key: name, type: "button", class: `chip ${name}`, "aria-pressed": String(chosen.level === name), onclick: () => choose({ level: name }) },
@@ -106,6 +106,7 @@ function details(mirror, statusNow, now) {
     div("now",
       isRunning && progress && h("section", { key: "now" }, h("h3", {}, "Now"), p("figures",
         span(null, h("b", null, number(progress.files_done)), ` of ${progress.is_total_known ? "" : "at least "}${counted(progress.files_planned, "file")}`),
+        !progress.is_total_known && span(null, h("b", null, number(progress.files_found)), " found"),
         span(null, h("b", null, size(progress.bytes_sent)), ` of ${progress.is_total_known ? "" : "at least "}${size(progress.bytes_planned)}`),
         mirror.scope !== null && mirror.scope !== undefined && span(null, `only ${counted(mirror.scope, "directory", "directories")}`))),
       h("section", { key: "rate" }, h("h3", {}, "Rate"), rate(mirror, statusNow)),
@@ -115,7 +116,7 @@ function details(mirror, statusNow, now) {
       fact(isRunning ? "Running since" : "Last began", when(mirror.began_at, now, "not yet")),
       mirror.reason && fact("Reason", display(mirror.reason)),
       fact("Next pass", when(mirror.next_at, now, "none planned")),
-      watch && fact("Watching", `${counted(watch.directories, "directory", "directories")} by ${display(watch.how)}${watch.why ? `: ${display(watch.why)}` : ""}`),
+      watch && fact("Watching", `${watch.directories ? `${counted(watch.directories, "directory", "directories")} ` : ""}by ${display(watch.how)}${watch.why ? `: ${display(watch.why)}` : ""}`),
       watch && fact("Oldest change not live", watch.hinted_at ? when(watch.hinted_at, now) : "none"))),
     entries(mirror, "failures", "Failures", ["Path", "Reason"], (it) => [path(it.path), display(it.reason)]),
     entries(mirror, "parked", "Parked", ["Path", "Reason", "Tries", "Next try"], (it) => [path(it.path), display(it.reason), number(it.failures), when(it.retry_at, now, "when it changes")]),
@@ -152,8 +153,8 @@ function entries(mirror, name, title, columns, cells) {
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
       // The roles say what the elements are also where the style of a narrow screen makes lines of the cells.
       h("table", { role: "table" },
-        h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) => h("th", { scope: "col", role: "columnheader" }, column)))),
-        h("tbody", { role: "rowgroup" }, list.map((it) => h("tr", { role: "row" }, cells(it).map((cell, place) => h("td", { role: "cell", class: cell === "0" ? "zero" : null, "data-name": columns[place].toLowerCase() }, cell))))))));
+        h("thead", {}, h("tr", { role: "row" }, columns.map((column) => h("th", { scope: "col", role: "columnheader" }, column)))),
+        h("tbody", {}, list.map((it) => h("tr", { role: "row" }, cells(it).map((cell, place) => h("td", { role: "cell", class: cell === "0" ? "zero" : null, "data-name": columns[place].toLowerCase() }, cell))))))));
 }
 
 function fact(name, value) {
@@ -162,7 +163,7 @@ function fact(name, value) {
 
 function entry(it) {
   if (it === null || it === undefined) return "missing";
-  return typeof it === "object" ? `${display(it.kind)}${it.kind === "file" ? `, ${size(it.size)}` : ""}` : display(it);
+  return `${display(it.kind)}${it.kind === "file" ? `, ${size(it.size)}` : ""}`;
 }
 
 function path(text, limit = Infinity) {

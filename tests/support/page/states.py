@@ -38,25 +38,31 @@ def mirror(name: str = "shop", **changed: object) -> Json:
     runs = [run(190 + 900 * number, copied=14 - number, seconds=8.4 + number) for number in range(5)]
     usual: Json = {
         "name": name,
+        "profile": name,
         "source": f"/home/anna/sites/{name}/public",
         "target": f"sftp://deploy@www.example.com/srv/www/{name}",
         "state": "waiting",
         "reason": "schedule",
         "paused": False,
+        "ready": True,
+        "why_not_ready": None,
         "began_at": NOW - 190,
         "next_at": NOW + 710,
         "last_success_at": NOW - 182,
         "scope": None,
         "progress": {
+            "files_found": 14,
             "files_planned": 14,
             "files_done": 14,
             "bytes_planned": 3_480_000,
             "bytes_sent": 3_480_000,
             "is_total_known": True,
-            "rate": 0,
+            "rate": None,
             "share": 1.0,
         },
+        "breaker": None,
         "connections": [],
+        "connections_total": 0,
         "watch": None,
         "last": runs[0],
         "runs": runs,
@@ -65,7 +71,9 @@ def mirror(name: str = "shop", **changed: object) -> Json:
         "drift": [],
         "drift_total": 0,
         "conflicts": [],
+        "conflicts_total": 0,
         "failures": [],
+        "failures_total": 0,
         "rates": [[NOW - 190 + second, 420_000 + 30_000 * (second % 3)] for second in range(8)],
     }
     return usual | changed
@@ -93,6 +101,7 @@ def running(name: str = "shop", **changed: object) -> Json:
         "began_at": NOW - 96,
         "next_at": None,
         "progress": {
+            "files_found": 86_204,
             "files_planned": 12_840,
             "files_done": 5_412,
             "bytes_planned": 1_920_000_000,
@@ -102,6 +111,7 @@ def running(name: str = "shop", **changed: object) -> Json:
             "share": 0.43,
         },
         "connections": connections,
+        "connections_total": len(connections),
         "rates": [[NOW - 96 + second, _wave(second)] for second in range(96)],
     }
     return mirror(name, **(going | changed))
@@ -129,8 +139,13 @@ def failed(name: str = "intranet", **changed: object) -> Json:
         {"path": "logs", "reason": reasons[0], "since": NOW - 90_000, "failures": 12, "retry_at": None},
     ]
     drift = [
-        {"path": "index.html", "since": NOW - 3_000, "was": "file, 8.1 KiB", "now": "file, 9.9 KiB"},
-        {"path": "robots.txt", "since": NOW - 3_000, "was": "file, 120 B", "now": None},
+        {
+            "path": "index.html",
+            "since": NOW - 3_000,
+            "was": {"kind": "file", "size": 8_290},
+            "now": {"kind": "file", "size": 10_140},
+        },
+        {"path": "robots.txt", "since": NOW - 3_000, "was": {"kind": "file", "size": 120}, "now": None},
     ]
     last = run(620, result="not in sync", exit_code=1, failed=7, copied=341, copied_bytes=88_000_000, seconds=74.0)
     over = {
@@ -142,6 +157,7 @@ def failed(name: str = "intranet", **changed: object) -> Json:
         "runs": [last, run(1_520, result="unreachable", exit_code=4, error="no connection", copied=0, copied_bytes=0)]
         + [run(93_000 + 900 * number) for number in range(3)],
         "failures": failures,
+        "failures_total": len(failures),
         "parked": parked,
         "parked_total": 2,
         "drift": drift,
@@ -160,6 +176,7 @@ def many(count: int, failures: int = 0) -> Json:
         made = kinds[number % 10](f"{names[number % 10]}{'' if number < 10 else number // 10 + 1}")
         if failures:
             made["failures"] = [{"path": f"{made['name']}/file {n}.bin", "reason": "refused"} for n in range(failures)]
+            made["failures_total"] = failures
         mirrors.append(made)
     if count > 8:
         mirrors[7] |= {"state": "paused", "paused": True, "next_at": None}
