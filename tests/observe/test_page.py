@@ -81,6 +81,13 @@ async def test_page_follows_each_change_of_the_state(browser: Browser) -> None:
         assert page.complaints == []
 
 
+async def test_times_are_those_of_the_reader(browser: Browser) -> None:
+    async with serving(status(mirror("shop"))) as server:
+        page = await browser.page(server.url, zone="Asia/Tokyo")
+        await page.until(f"{IS_LIVE} && {says('started 2026-11-27 21:00:00')}")
+        assert await page.get("document.querySelector('dd time').title") == "2026-11-30 20:56:58"
+
+
 async def test_screen_readers_are_told_changes_of_state_and_not_progress(browser: Browser) -> None:
     told = "document.getElementById('told').textContent"
     async with serving(status(running("shop"))) as server:

@@ -75,7 +75,7 @@ function card(mirror, statusNow, now, isOpen, toggle) {
   return h("article", { key: mirror.name, class: `mirror ${level(mirror)}${isOpen ? " open" : ""}`, "aria-label": name },
     div("row",
       h("h2", {}, toggle ? h("button", { type: "button", "aria-expanded": String(isOpen), onclick: toggle }, heading, h("span", { class: "turn", "aria-hidden": "true" })) : heading),
-      p("ends", path(mirror.source, isOpen ? Infinity : 24), span("unseen", " to "), h("span", { "aria-hidden": "true" }, " → "), path(mirror.target, isOpen ? Infinity : 30)),
+      p("ends", path(mirror.source, isOpen ? Infinity : 20), span("unseen", " to "), h("span", { "aria-hidden": "true" }, " → "), path(mirror.target, isOpen ? Infinity : 28)),
       div("doing",
         found.length > 0 && p("trouble", found.join(" · ")),
         mirror.state === "running" ? bar(mirror, name) : found.length === 0 && p("calm", calm(mirror))),

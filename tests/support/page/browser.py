@@ -86,15 +86,19 @@ class Browser:
         result: dict[str, Any] = reply.message["result"]
         return result
 
-    async def page(self, url: str, *, width: int = 1200, height: int = 900, scheme: str = "light") -> Page:
-        """Return a new page that is going to ``url``; what it requests and complains of is kept from its beginning."""
+    async def page(self, url: str, *, width: int = 1200, scheme: str = "light", zone: str = "UTC") -> Page:
+        """Return a new page that is going to ``url``, in a window of this width, in colours of this scheme.
+
+        What it requests and complains of is kept from its beginning.
+        """
         target = (await self.call("Target.createTarget", url="about:blank"))["targetId"]
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         page = self._pages[session] = Page(self, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             await page.call(f"{domain}.enable")
-        await page.resize(width, height)
+        await page.resize(width, 700)
         await page.prefer(scheme)
+        await page.call("Emulation.setTimezoneOverride", timezoneId=zone)
         await page.call("Page.navigate", url=url)
         return page
 
@@ -164,9 +168,9 @@ class Page:
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **text)
 
-    async def resize(self, width: int, height: int, scale: float = 1) -> None:
+    async def resize(self, width: int, height: int) -> None:
         """Set the size of the window."""
-        size = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         await self.call("Emulation.setDeviceMetricsOverride", **size)
 
     async def prefer(self, scheme: str) -> None:
