@@ -2,12 +2,13 @@
 // `status.json` is read once; `events` then carries the same JSON whenever it has changed. Nothing is ever sent.
 
 import { show } from "./dom.js";
-import { level, summary, word, worst } from "./mirror.js";
+import { level, summary, troubles, word, worst } from "./mirror.js";
 import { display } from "./text.js";
 import { body, foot, head } from "./view.js";
 
 const SILENCE = 30; // seconds without news after which the run is asked whether it is still there
 const PATIENCE = 10; // seconds in which it must answer
+const LONG = 30; // seconds that a pass has taken whose end is told
 const RETRIES = [1, 2, 4, 8, 15]; // seconds between attempts to connect; the last one repeats
 
 const state = {
@@ -37,14 +38,19 @@ function take(status) {
   draw();
 }
 
+// Passes come and go. What is told is that a mirror gets into trouble, out of it, or has ended a pass that took long.
 function announce(mirrors) {
-  const changed = [];
+  const news = [];
   for (const mirror of mirrors) {
-    const now = mirror.state === "failed" || level(mirror) !== "attention" ? word(mirror) : `${word(mirror)}, needs attention`;
-    if (told.has(mirror.name) && told.get(mirror.name) !== now) changed.push(`${display(mirror.name)}: ${now}`);
+    const now = { kind: level(mirror), isRunning: mirror.state === "running" };
+    const isWell = !["failed", "attention", "paused"].includes(now.kind);
+    if (isWell) now.kind = "well";
+    const before = told.get(mirror.name) ?? now;
+    const isEnd = before.isRunning && !now.isRunning && state.status.now - mirror.began_at > LONG;
+    if (before.kind !== now.kind || (isWell && isEnd)) news.push([display(mirror.name), word(mirror), ...troubles(mirror)].join(", "));
     told.set(mirror.name, now);
   }
-  if (changed.length) say(changed.length > 3 ? `${summary(mirrors)}. ${changed.length} mirrors changed.` : changed.join(". "));
+  if (news.length) say(news.length > 3 ? `${summary(mirrors)}; ${news.length} mirrors changed` : news.join("; "));
 }
 
 function say(text) {
@@ -127,11 +133,21 @@ async function check() {
   if (!stream || here() - heardAt < SILENCE) return;
   heardAt = here();
   const asked = stream;
+  const known = content();
   try {
     await ask();
   } catch (error) {
     if (stream === asked) lose(error);
+    return;
   }
+  if (stream === asked && content() !== known) {
+    stream.close(); // it should have told this: it is dead, and nobody has noticed
+    connect();
+  }
+}
+
+function content() {
+  return JSON.stringify({ ...state.status, now: 0 });
 }
 
 document.addEventListener("visibilitychange", () => {

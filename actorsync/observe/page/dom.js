@@ -21,7 +21,7 @@ function patch(parent, children) {
   for (const node of parent.childNodes) if (node.key !== undefined) named.set(node.key, node);
   let here = parent.firstChild;
   for (const child of children.flat(Infinity)) {
-    if (child === null || child === undefined || child === false) continue;
+    if (child == null || child === false) continue;
     const isText = typeof child !== "object";
     let node = isText ? fitting(here, null) : child.props.key === undefined ? fitting(here, child.tag) : named.get(child.props.key);
     if (!node) node = isText ? document.createTextNode("") : made(child);
@@ -60,6 +60,6 @@ function update(node, { props, children }) {
 
 function set(node, name, value) {
   if (name.startsWith("on")) node[name] = value;
-  else if (value === null || value === undefined || value === false) node.removeAttribute(name);
+  else if (value == null || value === false) node.removeAttribute(name);
   else node.setAttribute(name, value === true ? "" : value);
 }

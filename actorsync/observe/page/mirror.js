@@ -5,6 +5,9 @@ import { capital, counted, display, number } from "./text.js";
 /** The levels of urgency, the most urgent first. */
 export const LEVELS = ["failed", "attention", "paused", "running", "good", "idle"];
 
+// The exit codes of passes that have not failed: in sync, stopped early, changed by others, cancelled.
+const NOT_FAILED = [0, 3, 9, 130];
+
 const WORDS = { running: "Running", waiting: "Waiting", idle: "Idle", paused: "Paused", failed: "Failed" };
 
 /** Return how many entries a list of the status has, also where the status holds only the first of them. */
@@ -34,9 +37,10 @@ export function troubles(mirror) {
   return found;
 }
 
-/** Return how urgent a mirror is: one of `LEVELS`. */
+/** Return how urgent a mirror is: one of `LEVELS`. One that has failed stays so until a pass has succeeded. */
 export function level(mirror) {
-  if (mirror.state === "failed") return "failed";
+  const isRetrying = mirror.state === "running" && mirror.last && !NOT_FAILED.includes(mirror.last.exit_code);
+  if (mirror.state === "failed" || isRetrying) return "failed";
   if (troubles(mirror).length) return "attention";
   if (mirror.paused || mirror.state === "paused") return "paused";
   if (mirror.state === "running") return "running";
@@ -48,9 +52,10 @@ export function tone(mirror) {
   return ["failed", "paused", "running"].includes(mirror.state) ? mirror.state : level(mirror);
 }
 
-/** Return the mirrors with the most urgent first; equally urgent ones keep their order. */
+/** Return the mirrors with those in trouble first. The others keep their order: lines must not move with each pass. */
 export function byUrgency(mirrors) {
-  return [...mirrors].sort((one, other) => LEVELS.indexOf(level(one)) - LEVELS.indexOf(level(other)));
+  const rank = (mirror) => Math.min(LEVELS.indexOf(level(mirror)), LEVELS.indexOf("running"));
+  return [...mirrors].sort((one, other) => rank(one) - rank(other));
 }
 
 /** Return how many mirrors have each level. */
@@ -64,16 +69,16 @@ export function counts(mirrors) {
 export function summary(mirrors) {
   const found = counts(mirrors);
   if (mirrors.length === 0) return "No mirrors";
-  if (found.failed) return mirrors.length === 1 ? "Failed" : `${number(found.failed)} failed`;
-  if (found.attention) return mirrors.length === 1 ? "Needs attention" : `${found.attention === 1 ? "1 needs" : `${number(found.attention)} need`} attention`;
-  if (found.paused) return mirrors.length === 1 ? "Paused" : `${number(found.paused)} paused`;
+  if (found.failed) return mirrors.length === 1 ? "Failed" : `${found.failed} failed`;
+  if (found.attention) return mirrors.length === 1 ? "Needs attention" : `${found.attention} need attention`;
+  if (found.paused) return mirrors.length === 1 ? "Paused" : `${found.paused} paused`;
   if (found.running) {
     const running = mirrors.filter((mirror) => mirror.state === "running");
     const share = running.reduce((sum, mirror) => sum + (mirror.progress?.share ?? 0), 0) / running.length;
-    return `${mirrors.length === 1 ? "Running" : `${number(found.running)} running`}, ${Math.floor(share * 100)} %`;
+    return `${mirrors.length === 1 ? "Running" : `${found.running} running`}, ${Math.floor(share * 100)} %`;
   }
-  if (found.good === mirrors.length) return mirrors.length === 1 ? "In sync" : `All ${number(mirrors.length)} in sync`;
-  return found.good ? `${number(found.good)} in sync` : "Nothing has run yet";
+  if (found.good === mirrors.length) return mirrors.length === 1 ? "In sync" : `All ${mirrors.length} in sync`;
+  return found.good ? `${found.good} in sync` : "Nothing has run yet";
 }
 
 /** Return the level of everything: that of the most urgent mirror. */

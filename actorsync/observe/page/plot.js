@@ -20,12 +20,13 @@ export function icon(level) {
 const SECONDS = 600;
 const WIDTH = 600;
 const HEIGHT = 64;
+const BINS = 120;
 
 /** Return the plot of a rate in bytes per second, from pairs of a time and a rate. */
-export function ratePlot(rates, now, bins) {
-  const means = averaged(rates ?? [], now, bins);
+export function ratePlot(rates, now) {
+  const means = averaged(rates ?? [], now);
   const peak = Math.max(0, ...means);
-  const step = WIDTH / (bins - 1);
+  const step = WIDTH / (BINS - 1);
   const y = (value) => (HEIGHT - 1 - (peak ? (value / peak) * (HEIGHT - 3) : 0)).toFixed(1);
   const points = means.map((value, place) => `${(place * step).toFixed(1)} ${y(value)}`);
   // The curve is only drawn where something was sent, with its way up and down.
@@ -41,13 +42,13 @@ export function ratePlot(rates, now, bins) {
   };
 }
 
-function averaged(rates, now, bins) {
-  const sums = new Array(bins).fill(0);
-  const amounts = new Array(bins).fill(0);
+function averaged(rates, now) {
+  const sums = new Array(BINS).fill(0);
+  const amounts = new Array(BINS).fill(0);
   for (const [at, rate] of rates) {
-    const place = bins - 1 - Math.floor(((now - at) / SECONDS) * bins);
+    const place = BINS - 1 - Math.floor(((now - at) / SECONDS) * BINS);
     if (place >= 0 && now >= at - 1) {
-      const bin = Math.min(place, bins - 1);
+      const bin = Math.min(place, BINS - 1);
       sums[bin] += rate;
       amounts[bin] += 1;
     }

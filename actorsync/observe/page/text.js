@@ -54,7 +54,7 @@ export function duration(seconds) {
 /** Return a duration in one unit, for what only has to be roughly right. */
 export function roughly(seconds) {
   for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
-    if (seconds >= length * (unit === "d" ? 2 : 1)) return `${Math.floor(seconds / length)} ${unit}`;
+    if (seconds >= length) return `${Math.floor(seconds / length)} ${unit}`;
   }
   return `${Math.max(0, Math.floor(seconds))} s`;
 }

@@ -22,10 +22,9 @@ export function head({ status, link, chosen, now }, choose) {
 }
 
 function connection({ isLive, reason, receivedAt }, now) {
-  const age = receivedAt === null ? null : now - receivedAt;
-  if (isLive) return p("link live", h("span", { class: "dot", "aria-hidden": "true" }), "Live");
+  if (isLive) return p("link live", "Live");
   if (!reason) return p("link", "Connecting…");
-  if (age === null) return p("link lost", h("strong", {}, "Not connected"), ` · ${display(reason)}`);
+  if (receivedAt === null) return p("link lost", h("strong", {}, "Not connected"), ` · ${display(reason)}`);
   return p("link lost", h("strong", {}, "Connection lost"), ` · ${display(reason)} · state of ${distance(receivedAt, now)}`);
 }
 
@@ -104,14 +103,14 @@ function details(mirror, statusNow, now) {
   const isRunning = mirror.state === "running";
   return div("details",
     div("now",
-      isRunning && progress && h("section", { key: "now" }, h("h3", {}, "Now"), p("figures",
+      isRunning && progress && section("now", "Now", p("figures",
         span(null, h("b", null, number(progress.files_done)), ` of ${progress.is_total_known ? "" : "at least "}${counted(progress.files_planned, "file")}`),
         !progress.is_total_known && span(null, h("b", null, number(progress.files_found)), " found"),
         span(null, h("b", null, size(progress.bytes_sent)), ` of ${progress.is_total_known ? "" : "at least "}${size(progress.bytes_planned)}`),
-        mirror.scope !== null && mirror.scope !== undefined && span(null, `only ${counted(mirror.scope, "directory", "directories")}`))),
-      h("section", { key: "rate" }, h("h3", {}, "Rate"), rate(mirror, statusNow)),
-      connections?.length > 0 && h("section", { key: "connections" }, h("h3", {}, "Connections"), h("ol", { class: "connections" }, connections.map(line)))),
-    h("section", { key: "facts", class: "facts" }, h("h3", {}, "State"), h("dl", {},
+        mirror.scope != null && span(null, `only ${counted(mirror.scope, "directory", "directories")}`))),
+      section("rate", "Rate", rate(mirror, statusNow)),
+      connections?.length > 0 && section("connections", "Connections", h("ol", {}, connections.map(line)))),
+    section("facts", "State", h("dl", {},
       fact("Last success", when(mirror.last_success_at, now, "none yet")),
       fact(isRunning ? "Running since" : "Last began", when(mirror.began_at, now, "not yet")),
       mirror.reason && fact("Reason", display(mirror.reason)),
@@ -124,11 +123,11 @@ function details(mirror, statusNow, now) {
     entries(mirror, "conflicts", "Conflicts", ["Path", "Reason"], (it) => [path(it.path ?? it), display(it.reason)]),
     entries(mirror, "runs", "Last runs", ["Began", "Result", "Took", "Of", "Copied", "Bytes", "Removed", "Moved", "Failed"], (it) => [
       when(it.began_at, now), h("span", { class: it.exit_code === 0 ? "fine" : "bad", title: it.error ? display(it.error) : null }, display(it.result)), duration(it.seconds),
-      it.scope === null || it.scope === undefined ? "everything" : counted(it.scope, "directory", "directories"), number(it.copied), size(it.copied_bytes), number(it.removed), number(it.moved), number(it.failed)]));
+      it.scope == null ? "everything" : counted(it.scope, "directory", "directories"), number(it.copied), size(it.copied_bytes), number(it.removed), number(it.moved), number(it.failed)]));
 }
 
 function rate(mirror, statusNow) {
-  const { peak, element } = ratePlot(mirror.rates, statusNow, 120);
+  const { peak, element } = ratePlot(mirror.rates, statusNow);
   return div("rate", element, h("p", { class: "axis", "aria-hidden": "true" },
     span(null, "10 min ago"), span(null, peak ? `peak ${size(peak)}/s` : "nothing sent"), span(null, "now")));
 }
@@ -157,12 +156,16 @@ function entries(mirror, name, title, columns, cells) {
         h("tbody", {}, list.map((it) => h("tr", { role: "row" }, cells(it).map((cell, place) => h("td", { role: "cell", class: cell === "0" ? "zero" : null, "data-name": columns[place].toLowerCase() }, cell))))))));
 }
 
+function section(name, title, ...children) {
+  return h("section", { key: name, class: name }, h("h3", {}, title), ...children);
+}
+
 function fact(name, value) {
   return [h("dt", {}, name), h("dd", {}, value)];
 }
 
 function entry(it) {
-  if (it === null || it === undefined) return "missing";
+  if (it == null) return "missing";
   return `${display(it.kind)}${it.kind === "file" ? `, ${size(it.size)}` : ""}`;
 }
 
@@ -172,10 +175,10 @@ function path(text, limit = Infinity) {
 }
 
 function when(at, now, otherwise = "") {
-  return at === null || at === undefined ? otherwise : h("time", { title: moment(at) }, distance(at, now));
+  return at == null ? otherwise : h("time", { title: moment(at) }, distance(at, now));
 }
 
 function ago(name, at, now, otherwise) {
-  if (at === null || at === undefined) return otherwise ? span(null, otherwise) : null;
+  if (at == null) return otherwise ? span(null, otherwise) : null;
   return h("span", { title: moment(at) }, `${name} ${distance(at, now)}`);
 }
