@@ -14,7 +14,7 @@ import attrs
 import trio
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -49,7 +49,8 @@ class Traces:
 
     def __attrs_post_init__(self) -> None:
         own = {SERVICE_NAME: "actorsync", SERVICE_VERSION: __version__}
-        resource = Resource(own).merge(Resource.create())  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win
+        named_by_user = OTELResourceDetector().detect()  # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES
+        resource = Resource.create({**own, **named_by_user.attributes})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(self.processor)
         self._tracer = self._provider.get_tracer("actorsync", __version__)

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
+from actorsync.actors.messages import inline
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Drifted, Parked, Started, Stopped
 from actorsync.model.report import Report
@@ -102,7 +103,7 @@ async def test_metrics_file_is_written_at_once_and_when_a_pass_ends_and_every_15
 ) -> None:
     path, board = tmp_path / "actorsync.prom", Board()
     state = board.add(a_state())
-    file = MetricsFile(path, board, pytest.fail)
+    file = MetricsFile(path, board, pytest.fail, blocking=inline)
 
     def passes() -> float:
         return samples(path.read_text())["actorsync_pass_duration_seconds_count", "shop"]

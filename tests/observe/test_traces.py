@@ -42,7 +42,7 @@ async def test_files_are_in_passes_and_passes_in_the_run() -> None:
         Stopped(Report(0, 1.0, 2.0)),
     )
     assert [it.name for it in (file, second, first, other, run)] == ["file", "file", "pass", "pass", "run"]
-    assert file.attributes == {"actorsync.path": "a\\udcff.txt", "actorsync.size": 3}
+    assert file.attributes == {"actorsync.path": "a\\xff.txt", "actorsync.size": 3}
     assert file.start_time is not None
     assert file.end_time is not None
     assert file.start_time < file.end_time
