@@ -1,4 +1,4 @@
-"""The files that a run itself needs and must never send: the profile, its secrets, the journals."""
+"""The files that a run itself needs or writes and must never send: the profile, its secrets, the journals, metrics."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def _below(place: str, profile: Profile, more: Iterable[Path] = ()) -> frozenset
 def _own_files(profile: Profile) -> Iterator[Path]:
     yield profile.path
     yield state_directory()
+    observe = profile.observe
+    if observe.metrics_file is not None:
+        yield observe.metrics_file
+    if observe.listen is not None and observe.listen.path is not None:
+        yield observe.listen.path
+    if isinstance(observe.token, FileSecret):
+        yield observe.token.path
     for place in (profile.source, profile.target):
         yield from _secret_files(place)
 

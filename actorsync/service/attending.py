@@ -18,6 +18,7 @@ from actorsync.model.event import Warned
 from actorsync.observe.board import Board
 from actorsync.observe.history import KEPT
 from actorsync.observe.metrics_file import MetricsFile
+from actorsync.observe.ping import Ping
 from actorsync.observe.sampling import Sampler
 from actorsync.profile import Secret
 from actorsync.profile.values.service_readers import Listen
@@ -108,7 +109,7 @@ async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
 
 def _is_observed(job: Job) -> bool:
     table = job.profile.observe
-    return table.listen is not None or table.metrics_file is not None
+    return not (table.listen is None and table.metrics_file is None and table.ping is None) or table.traces
 
 
 async def _attendants(
@@ -125,7 +126,24 @@ async def _attendants(
         if path is not None:
             of_file = [job.state for job in jobs if job.profile.observe.metrics_file == path]
             attendants.append(MetricsFile(path, board.of(of_file), warn))
+    for job in jobs:
+        if job.profile.observe.ping is not None:
+            attendants.append(Ping(job.profile.observe.ping, job.state, warn))
+        if job.profile.observe.traces:
+            attendants.append(_traces(job, warn))
     return attendants
+
+
+def _traces(job: Job, warn: Callable[[str], None]) -> Attendant:
+    """Return the traces of a mirror. Raises `ProfileError` without the packages for them."""
+    try:
+        from actorsync.observe.traces import Traces  # takes 65 ms to import, and is an extra
+    except ImportError:
+        way_out = 'install them: pip install "actorsync[otel]"'
+        raise ProfileError(
+            f"{job.profile.path}: observe.traces: the packages of OpenTelemetry are missing; {way_out}"
+        ) from None
+    return Traces(job.state, warn)
 
 
 async def _server(

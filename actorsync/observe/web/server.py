@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.observe.web.conversation import Conversation
+from actorsync.observe.web.conversation import PATIENCE, Conversation
 from actorsync.observe.web.readers import EventReaders
 from actorsync.observe.web.routes import Site
 
@@ -37,6 +37,8 @@ class Server:
     listener: trio.abc.Listener[trio.SocketStream]
     site: Site
     warn: Callable[[str], None]
+    patience: float = PATIENCE
+    """Seconds in which a client must take an answer, or a part of the events."""
     readers: EventReaders = attrs.Factory(EventReaders)
     _open: int = 0
 
@@ -76,7 +78,7 @@ class Server:
 
     async def _converse(self, stream: trio.SocketStream) -> None:
         try:
-            await Conversation(stream, self.site, self.readers).run()
+            await Conversation(stream, self.site, self.readers, self.patience).run()
         except Exception as error:
             self.warn(f"observe.listen: a request was not answered: {type(error).__name__}; please report this")
             logging.getLogger("actorsync").debug("a request was not answered", exc_info=error)
