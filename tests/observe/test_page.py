@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -80,6 +81,17 @@ async def test_page_follows_each_change_of_the_state(browser: Browser) -> None:
         assert await page.get("document.title") == f"Failed{TITLE}"
         assert (await page.get("document.getElementById('icon').href")).endswith("/page/icon-failed.svg")
         assert page.complaints == []
+
+
+async def test_steady_rate_is_a_straight_line_in_the_plot(browser: Browser) -> None:
+    """The run takes a sample every two seconds, and a busy machine takes it late."""
+    rates = [[NOW - 60 + 2 * number + number % 2, 1_000_000] for number in range(30)]
+    async with serving(status(running("shop", rates=rates))) as server:
+        page = await shown(browser, server.url)
+        curve = await page.get("document.querySelector('.curve').getAttribute('d')")
+        heights = [point.split()[1] for point in re.split("[ML]", curve)[1:]]
+        assert heights == ["63.0", *["2.0"] * (len(heights) - 1)]
+        assert "2 min ago" in await page.text()
 
 
 async def test_times_are_those_of_the_reader(browser: Browser) -> None:
@@ -303,7 +315,7 @@ async def test_page_shows_a_real_run_from_its_first_pass_to_its_end(browser: Bro
         page = await browser.page("about:blank")
         await page.call("Page.addScriptToEvaluateOnNewDocument", source=FASTER)
         await page.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
-        await page.until(f"document.title === 'In sync{TITLE}'")
+        await page.until(f"document.title === 'In sync{TITLE}' && !document.querySelector('li')")
         assert str(source) in await page.text()
         write(source / "new.html", b"more")
         await page.until("document.querySelector('.runs tbody').innerText.includes('\\t4 B\\t')")

@@ -17,41 +17,32 @@ export function icon(level) {
   return h("svg", { class: `icon ${level}`, viewBox: "0 0 16 16", "aria-hidden": "true" }, h("path", { d: SHAPES[level] }));
 }
 
-const SECONDS = 600;
+const MINUTES = [2, 10]; // the plot shows the shorter time if it has all there is
+const BIN = 5; // seconds that are one point of the curve: more than between two samples
 const WIDTH = 600;
 const HEIGHT = 64;
-const BINS = 120;
 
-/** Return the plot of a rate in bytes per second, from pairs of a time and a rate. */
+/** Return the plot of a rate in bytes per second, from pairs of a time and a rate, the oldest first. */
 export function ratePlot(rates, now) {
-  const means = averaged(rates ?? [], now);
-  const peak = Math.max(0, ...means);
-  const step = WIDTH / (BINS - 1);
-  const y = (value) => (HEIGHT - 1 - (peak ? (value / peak) * (HEIGHT - 3) : 0)).toFixed(1);
-  const points = means.map((value, place) => `${(place * step).toFixed(1)} ${y(value)}`);
+  const minutes = MINUTES.find((it) => rates[0]?.[0] > now - it * 60) ?? MINUTES.at(-1);
+  const means = averaged(rates, now, (minutes * 60) / BIN);
+  const peak = Math.max(...means);
+  const points = means.map((it, place) => `${((place * WIDTH) / (means.length - 1)).toFixed(1)} ${(HEIGHT - 1 - (it / peak) * (HEIGHT - 3)).toFixed(1)}`);
   // The curve is only drawn where something was sent, with its way up and down.
   const isPart = (place) => means[place - 1] > 0 || means[place] > 0 || means[place + 1] > 0;
   const curve = points.map((point, place) => (isPart(place) ? `${place && isPart(place - 1) ? "L" : "M"}${point}` : "")).join("");
-  const told = peak ? `Rate of the last 10 minutes: now ${size(means.at(-1))}/s, peak ${size(peak)}/s` : "Nothing was sent in the last 10 minutes";
   return {
     peak,
-    element: h("svg", { class: "plot", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": told },
+    minutes,
+    element: h("svg", { class: "plot", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `Rate of the last ${minutes} minutes, at most ${size(peak)}/s` },
       h("line", { class: "base", x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5 }),
       peak > 0 && h("path", { class: "area", d: `M0 ${HEIGHT}L${points.join("L")}L${WIDTH} ${HEIGHT}Z` }),
       peak > 0 && h("path", { class: "curve", d: curve })),
   };
 }
 
-function averaged(rates, now) {
-  const sums = new Array(BINS).fill(0);
-  const amounts = new Array(BINS).fill(0);
-  for (const [at, rate] of rates) {
-    const place = BINS - 1 - Math.floor(((now - at) / SECONDS) * BINS);
-    if (place >= 0 && now >= at - 1) {
-      const bin = Math.min(place, BINS - 1);
-      sums[bin] += rate;
-      amounts[bin] += 1;
-    }
-  }
-  return sums.map((sum, place) => (amounts[place] ? sum / amounts[place] : 0));
+function averaged(rates, now, length) {
+  const bins = Array.from({ length }, () => []);
+  for (const [at, rate] of rates) bins[length - 1 - Math.max(0, Math.floor((now - at) / BIN))]?.push(rate);
+  return bins.map((bin) => bin.reduce((sum, it) => sum + it, 0) / (bin.length || 1));
 }

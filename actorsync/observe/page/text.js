@@ -41,14 +41,13 @@ export function size(bytes) {
   return `${left.toFixed(1)} TiB`;
 }
 
-/** Return a duration: "2.1 s", "1 min 05 s", "2 h 10 min", "3 d 4 h". */
+/** Return a duration, as the command line does: "2.1 s", "1 min 05 s", "2 h 10 min". */
 export function duration(seconds) {
-  if (seconds < 59.95) return `${Math.max(0, seconds).toFixed(1)} s`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const two = (value) => String(value).padStart(2, "0");
   const whole = Math.round(seconds);
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
-  const minutes = Math.floor(whole / 60);
-  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
-  return `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${two(Math.floor(whole / 60) % 60)} min`;
 }
 
 /** Return a duration in one unit, for what only has to be roughly right. */

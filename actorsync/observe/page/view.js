@@ -53,7 +53,7 @@ export function body({ status, chosen, open, now }, toggle) {
   if (!status) return [p("empty", "Waiting for the state of the run…")];
   const wanted = chosen.text.toLowerCase();
   const found = byUrgency(status.mirrors).filter((mirror) =>
-    (chosen.level === "all" || level(mirror) === chosen.level) && [mirror.name, mirror.source, mirror.target].some((text) => String(text).toLowerCase().includes(wanted)));
+    (chosen.level === "all" || level(mirror) === chosen.level) && `${mirror.name}\n${mirror.source}\n${mirror.target}`.toLowerCase().includes(wanted));
   const isAlone = status.mirrors.length === 1;
   if (!found.length) return [p("empty", status.mirrors.length ? "No mirror matches the filter." : "There are no mirrors.")];
   return found.map((mirror) => card(mirror, status.now, now, isAlone || open.has(mirror.name), isAlone ? null : () => toggle(mirror.name)));
@@ -99,22 +99,23 @@ function bar({ progress }, name) {
 }
 
 function details(mirror, statusNow, now) {
-  const { progress, connections, watch } = mirror;
+  const { progress, watch } = mirror;
   const isRunning = mirror.state === "running";
+  const connections = mirror.connections.filter((it) => isRunning || it.connected);
   return div("details",
-    div("now",
+    div("going-on",
       isRunning && progress && section("now", "Now", p("figures",
         span(null, h("b", null, number(progress.files_done)), ` of ${progress.is_total_known ? "" : "at least "}${counted(progress.files_planned, "file")}`),
         !progress.is_total_known && span(null, h("b", null, number(progress.files_found)), " found"),
         span(null, h("b", null, size(progress.bytes_sent)), ` of ${progress.is_total_known ? "" : "at least "}${size(progress.bytes_planned)}`),
         mirror.scope != null && span(null, `only ${counted(mirror.scope, "directory", "directories")}`))),
       section("rate", "Rate", rate(mirror, statusNow)),
-      connections?.length > 0 && section("connections", "Connections", h("ol", {}, connections.map(line)))),
+      connections.length > 0 && section("connections", "Connections", h("ol", {}, connections.map(line)))),
     section("facts", "State", h("dl", {},
       fact("Last success", when(mirror.last_success_at, now, "none yet")),
       fact(isRunning ? "Running since" : "Last began", when(mirror.began_at, now, "not yet")),
       mirror.reason && fact("Reason", display(mirror.reason)),
-      fact("Next pass", when(mirror.next_at, now, "none planned")),
+      !isRunning && fact("Next pass", when(mirror.next_at, now, "none planned")),
       watch && fact("Watching", `${watch.directories ? `${counted(watch.directories, "directory", "directories")} ` : ""}by ${display(watch.how)}${watch.why ? `: ${display(watch.why)}` : ""}`),
       watch && fact("Oldest change not live", watch.hinted_at ? when(watch.hinted_at, now) : "none"))),
     entries(mirror, "failures", "Failures", ["Path", "Reason"], (it) => [path(it.path), display(it.reason)]),
@@ -127,16 +128,16 @@ function details(mirror, statusNow, now) {
 }
 
 function rate(mirror, statusNow) {
-  const { peak, element } = ratePlot(mirror.rates, statusNow);
+  const { peak, minutes, element } = ratePlot(mirror.rates, statusNow);
   return div("rate", element, h("p", { class: "axis", "aria-hidden": "true" },
-    span(null, "10 min ago"), span(null, peak ? `peak ${size(peak)}/s` : "nothing sent"), span(null, "now")));
+    span(null, `${minutes} min ago`), span(null, peak ? `peak ${size(peak)}/s` : "nothing sent"), span(null, "now")));
 }
 
 function line(it) {
   const share = it.size ? Math.min(1, it.sent / it.size) : 0;
   return h("li", { key: it.number },
     span("number", `#${it.number}`),
-    h("span", { class: it.connected ? null : "away" }, display(it.state), it.uploads > 1 && ` ${it.uploads} files`),
+    h("span", { class: it.state === "reconnecting" ? "away" : null }, display(it.state), it.uploads > 1 && ` ${it.uploads} files`),
     it.path ? path(it.path, 72) : span("path"),
     it.path && it.size > 0 && h("progress", { max: 1, value: share, "aria-label": `Connection ${it.number}` }),
     it.path && span("amount", `${size(it.sent)} of ${size(it.size)}`));

@@ -33,6 +33,11 @@ def run(ago: float, **changed: object) -> Json:
     return usual | counts | changed
 
 
+def _connection(number: int, state: str = "done", path: str | None = None, sent: int = 0, size: int = 0) -> Json:
+    upload = {"path": path, "sent": sent, "size": size, "uploads": int(path is not None)}
+    return {"number": number, "state": state, "connected": path is not None} | upload
+
+
 def mirror(name: str = "shop", **changed: object) -> Json:
     """Return a mirror that is in sync and waits for its next pass."""
     runs = [run(190 + 900 * number, copied=14 - number, seconds=8.4 + number) for number in range(5)]
@@ -61,8 +66,8 @@ def mirror(name: str = "shop", **changed: object) -> Json:
             "share": 1.0,
         },
         "breaker": None,
-        "connections": [],
-        "connections_total": 0,
+        "connections": [_connection(1), _connection(2)],
+        "connections_total": 2,
         "watch": None,
         "last": runs[0],
         "runs": runs,
@@ -85,17 +90,10 @@ def running(name: str = "shop", **changed: object) -> Json:
     sizes = [148_000_000, 344_000, 18_200, 0]
     shares = [0.62, 0.31, 0.9, 0.0]
     connections = [
-        {
-            "number": number + 1,
-            "state": "sending" if path else "reconnecting",
-            "connected": path is not None,
-            "path": path,
-            "sent": int(size * share),
-            "size": size,
-            "uploads": 3 if number == 1 else int(path is not None),
-        }
+        _connection(number + 1, "sending" if path else "reconnecting", path, int(size * share), size)
         for number, (path, size, share) in enumerate(zip(paths, sizes, shares, strict=True))
     ]
+    connections[1]["uploads"] = 3
     going = {
         "state": "running",
         "began_at": NOW - 96,
