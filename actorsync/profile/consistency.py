@@ -6,6 +6,7 @@ import posixpath
 
 from actorsync.profile.overlap import overlap
 from actorsync.profile.schema import Profile
+from actorsync.profile.secrets.secret import PromptSecret
 
 __all__ = ["fault_of"]
 
@@ -32,6 +33,8 @@ def fault_of(profile: Profile) -> tuple[str, str] | None:
     if profile.observe.listen is not None and not profile.observe.listen.is_local and profile.observe.token is None:
         reason = "others can reach this address, and there is no observe.token"
         return "observe.listen", f"{reason}; set one, or listen on 127.0.0.1"
+    if isinstance(profile.observe.token, PromptSecret):
+        return "observe.token", 'a prompt would stop a service each time it starts; use { env = "..." }'
     if profile.canary_check and not profile.is_canary:
         return "target.canary-check", "only used with target.canary = true; set that, or remove it"
     if trash.path is not None and not trash.path.startswith("../") and not trash.inside_target:

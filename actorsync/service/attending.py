@@ -15,17 +15,20 @@ from actorsync.ending import the_cause
 from actorsync.errors import ActorsyncError, JournalUnusable, ProfileError
 from actorsync.journal import read_drifts, read_runs, read_troubles, state_directory
 from actorsync.model.event import Warned
+from actorsync.model.report import Report
 from actorsync.observe.board import Board
 from actorsync.observe.history import KEPT
 from actorsync.observe.metrics_file import MetricsFile
 from actorsync.observe.ping import Ping
 from actorsync.observe.sampling import Sampler
-from actorsync.profile import Secret
+from actorsync.policy import RunOptions
+from actorsync.profile import Profile, Secret
 from actorsync.profile.values.service_readers import Listen
 from actorsync.runs.profile_journal import lock_journal_of
-from actorsync.service.jobs import Job
+from actorsync.runs.runner import run_once
+from actorsync.service.jobs import Job, job_for
 
-__all__ = ["attended"]
+__all__ = ["attended", "run_attended"]
 
 #: Seconds that the end of a run may be delayed by what is beside it.
 _ENDING: Final = 1.5
@@ -105,6 +108,18 @@ async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
             failure = failure or the_cause(group)
     if failure is not None:
         raise failure
+
+
+async def run_attended(
+    profile: Profile,
+    options: RunOptions,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> Report:
+    """Mirror once, as `run_once` does, with what the profile asks for beside it."""
+    job = job_for(profile, options)
+    async with attended([job]):
+        return await run_once(profile, job.options, task_status=task_status)
 
 
 def _is_observed(job: Job) -> bool:

@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+import actorsync
 from actorsync.errors import FatalError, JournalLocked, ProfileError
 from actorsync.model.event import Event, Warned
 from actorsync.observe.metrics_file import MetricsFile
@@ -179,3 +180,16 @@ async def test_metrics_file_and_socket_in_the_source_are_not_sent(source: Path) 
         report = await run_once(job.profile, job.options)
     assert (report.exit_code, report.copied) == (0, 1)
     assert os.listdir(source.parent / "target") == ["a.txt"]
+
+
+async def test_program_on_trio_has_the_same(source: Path, port: int) -> None:
+    profile = profile_of(source, f'observe.listen="127.0.0.1:{port}"')
+    async with actorsync.open_sync(profile) as sync:
+        assert b'"name":"profile"' in await get(port, "/status.json")
+    assert sync.report.copied == 1
+
+
+def test_script_has_the_same(source: Path) -> None:
+    metrics = source.parent / "a.prom"
+    assert actorsync.run(profile_of(source, f'observe.metrics-file="{metrics}"')).copied == 1
+    assert "actorsync_ready{" in metrics.read_text()

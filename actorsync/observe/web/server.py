@@ -21,6 +21,8 @@ __all__ = ["MOST_CONNECTIONS", "Server"]
 MOST_CONNECTIONS: Final = 64
 #: Seconds between two events with the status, at least.
 _EVERY: Final = 1.0
+#: Seconds that the end of a run is delayed by readers that do not read.
+_FAREWELL: Final = 0.3
 #: Bytes that the system may keep for a client that does not read, about.
 _SEND_BUFFER: Final = 64 * 1024
 #: The system has no room for another connection; it may have again.
@@ -60,10 +62,11 @@ class Server:
                 nursery.start_soon(self._converse, stream)
 
     async def finish(self) -> None:
-        """Send the readers of events the last status, and wait until they have it."""
+        """Send the readers of events the last status, and wait for a moment until they have it."""
         self.readers.put_status(self.site.status())
         self.readers.close()
-        await self.readers.all_gone()
+        with trio.move_on_after(_FAREWELL):
+            await self.readers.all_gone()
 
     async def _accept(self) -> trio.SocketStream | None:
         """Return the next connection; None if there was none, or no room for it."""
