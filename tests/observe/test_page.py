@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import trio
 
+from actorsync.model.text import display, duration_text, size_text
 from actorsync.profile import Secret
 from tests.support.cli_profile import start, write_profile
 from tests.support.page.browser import Browser, Page, installed_browser, open_browser
@@ -152,6 +154,21 @@ async def test_page_needs_the_token_once(browser: Browser) -> None:
         port = server.port
     async with serving(status(mirror("shop")), port, token=Secret("another")):
         await again.until(says("the token is missing or wrong"))
+
+
+async def test_texts_are_those_of_the_command_line(browser: Browser) -> None:
+    chars = [chr(code) for code in range(0x10000)]
+    sizes = [0, 1, 1023, 1024, 1025, 1_023_900, 1_024_000, 5_000_000, 2**30, 2**40, 2**45 + 1]
+    durations = [0, 0.04, 3.14, 59.9, 59.96, 60, 61.2, 3_599.2, 3_599.7, 3_600, 7_265, 500_000]
+    async with serving(status(mirror("shop"))) as server:
+        page = await shown(browser, server.url)
+        for name, values in {"display": chars, "size": sizes, "duration": durations}.items():
+            call = f"import('./page/text.js').then((it) => {json.dumps(values)}.map((value) => it.{name}(value)))"
+            assert await page.get(call) == [PYTHON[name](value) for value in values]
+
+
+#: The functions of the command line, by those of the page.
+PYTHON: dict[str, Callable[..., str]] = {"display": display, "size": size_text, "duration": duration_text}
 
 
 def hostile(name: str) -> Json:
