@@ -156,19 +156,20 @@ async def test_page_needs_the_token_once(browser: Browser) -> None:
         await again.until(says("the token is missing or wrong"))
 
 
+#: Functions of the page, those of the command line, and values for both.
+TEXTS: dict[str, tuple[Callable[..., str], list[object]]] = {
+    "display": (display, [chr(code) for code in range(0x10000)]),
+    "size": (size_text, [0, 1, 1023, 1024, 1025, 1_023_900, 1_024_000, 5_000_000, 2**30, 2**40, 2**45 + 1]),
+    "duration": (duration_text, [0, 0.04, 3.14, 59.9, 59.96, 60, 61.2, 3_599.2, 3_599.7, 3_600, 7_265, 500_000]),
+}
+
+
 async def test_texts_are_those_of_the_command_line(browser: Browser) -> None:
-    chars = [chr(code) for code in range(0x10000)]
-    sizes = [0, 1, 1023, 1024, 1025, 1_023_900, 1_024_000, 5_000_000, 2**30, 2**40, 2**45 + 1]
-    durations = [0, 0.04, 3.14, 59.9, 59.96, 60, 61.2, 3_599.2, 3_599.7, 3_600, 7_265, 500_000]
     async with serving(status(mirror("shop"))) as server:
         page = await shown(browser, server.url)
-        for name, values in {"display": chars, "size": sizes, "duration": durations}.items():
+        for name, (function, values) in TEXTS.items():
             call = f"import('./page/text.js').then((it) => {json.dumps(values)}.map((value) => it.{name}(value)))"
-            assert await page.get(call) == [PYTHON[name](value) for value in values]
-
-
-#: The functions of the command line, by those of the page.
-PYTHON: dict[str, Callable[..., str]] = {"display": display, "size": size_text, "duration": duration_text}
+            assert await page.get(call) == [function(value) for value in values]
 
 
 def hostile(name: str) -> Json:
