@@ -25,7 +25,6 @@ from actorsync.model.event import (
     Started,
     Stopped,
     Swept,
-    WatchLost,
     WatchStarted,
 )
 from actorsync.model.report import Report
@@ -163,8 +162,6 @@ class MirrorState:
                 self.rates.begin()
             case WatchStarted():
                 self.watching = event
-            case WatchLost():
-                self.watching = None
             case Stopped(report):
                 self._end(report)
 

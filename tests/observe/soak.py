@@ -7,7 +7,8 @@ that is open, a scraper of ``/metrics``, a client that never reads ``/events`` a
 clients are processes of their own. Both directories are on this machine, so that nothing but the processor is waited
 for: a share that is small here is smaller over a network.
 
-The exit code is 1 when passes with clients took more than a tenth more of the processor, or when memory, descriptors or threads grew.
+The exit code is 1 when passes with clients took more than a tenth more of the processor, or when memory, descriptors
+or threads grew.
 """
 
 from __future__ import annotations

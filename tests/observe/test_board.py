@@ -74,7 +74,7 @@ def seen(state: MirrorState) -> dict[str, object]:
         ([STARTED], "running"),
         ([STARTED, Stopped(GOOD)], "idle"),
         ([WatchStarted("inotify", 3), STARTED, Stopped(GOOD)], "waiting"),
-        ([WatchStarted("inotify", 3), STARTED, Stopped(GOOD), WatchLost("overflow")], "idle"),
+        ([WatchStarted("inotify", 3), STARTED, Stopped(GOOD), WatchLost("overflow")], "waiting"),
         ([STARTED, Stopped(BAD)], "failed"),
         ([STARTED, Stopped(BAD), STARTED], "running"),
         ([STARTED, Stopped(Report(3, 0.0, 0.0, drained=True))], "idle"),
