@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import trio.testing
 
 import actorsync
 from actorsync.errors import FatalError, JournalLocked, ProfileError
-from actorsync.model.event import Event, Warned
+from actorsync.model.event import Event, Stopped, Warned
 from actorsync.observe.metrics_file import MetricsFile
 from actorsync.profile import Profile, Secret
 from actorsync.runs.options import options_for
@@ -147,6 +148,37 @@ async def test_what_fails_beside_a_run_is_one_warning_and_the_run_goes_on(
     assert [it.text for it in events if isinstance(it, Warned)] == [
         "[observe] stopped working: ZeroDivisionError; the run goes on without it, please report this"
     ]
+
+
+async def test_warning_after_the_end_is_no_event_of_the_run(
+    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[Event] = []
+    job = job_of(profile_of(source, f'observe.metrics-file="{source.parent}/missing/a.prom"'), events)
+
+    async def wait(self: MetricsFile) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(MetricsFile, "run", wait)
+    async with attended([job]):
+        await run_once(job.profile, job.options)
+    assert isinstance(events[-1], Stopped)
+    assert [it.getMessage().partition(": ")[0] for it in caplog.records] == ["observe.metrics-file"]
+
+
+async def test_observer_that_raises_does_not_stop_what_is_beside_the_run(source: Path) -> None:
+    def broken(event: Event) -> None:
+        raise KeyError("mine")
+
+    profile = profile_of(source, f'observe.metrics-file="{source.parent}/missing/a.prom"')
+    async with attended([job_for(profile, options_for(profile, observers=[broken]))]):
+        await trio.testing.wait_all_tasks_blocked(0.02)
+
+
+def test_nothing_of_it_is_imported_without_a_profile_that_asks_for_it() -> None:
+    code = "import sys, actorsync.cli.foreground; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"h11", "prometheus_client", "urllib.request", "opentelemetry"} & set(loaded)
 
 
 async def test_end_of_a_run_does_not_wait_for_what_hangs_beside_it(
