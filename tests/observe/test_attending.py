@@ -225,3 +225,21 @@ def test_script_has_the_same(source: Path) -> None:
     metrics = source.parent / "a.prom"
     assert actorsync.run(profile_of(source, f'observe.metrics-file="{metrics}"')).copied == 1
     assert "actorsync_ready{" in metrics.read_text()
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (["observe.token={ prompt = true }"], "a prompt would stop a service each time it starts"),
+        (['observe.listen="0.0.0.0:9417"'], "others can reach this address, and there is no observe.token"),
+    ],
+)
+def test_profile_that_nothing_can_attend_is_refused(source: Path, keys: list[str], reason: str) -> None:
+    with pytest.raises(ProfileError, match=reason):
+        profile_of(source, *keys)
+
+
+def test_token_and_ping_are_not_in_the_text_of_a_profile(source: Path) -> None:
+    profile = profile_of(source, 'observe.ping="https://hc-ping.com/5ca1ab1e"')
+    observe = attrs.evolve(profile.observe, token=Secret("5ca1ab1e"))
+    assert "5ca1ab1e" not in repr(attrs.evolve(profile, observe=observe))
