@@ -99,6 +99,19 @@ async def test_profiles_that_listen_on_one_address_share_a_server(source: Path, 
         assert list(board.mirrors) == ["berlin", "paris", "rome"]
 
 
+@pytest.mark.parametrize(
+    ("keys", "every"),
+    [
+        ([], None),
+        (['sync.every="10m"'], 600.0),
+        (["sync.watch=true"], 3_600.0),
+        (["sync.watch=true", 'sync.every="10m"'], 600.0),
+    ],
+)
+def test_next_pass_over_everything_is_foreseen(source: Path, keys: list[str], every: float | None) -> None:
+    assert job_of(profile_of(source, *keys), []).state.pace.every == every
+
+
 async def test_two_tokens_for_one_address_are_refused(source: Path, port: int) -> None:
     profile = profile_of(source, f'observe.listen="127.0.0.1:{port}"')
     tokens = [attrs.evolve(profile, observe=attrs.evolve(profile.observe, token=it)) for it in (Secret("a"), None)]
