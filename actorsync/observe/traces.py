@@ -30,6 +30,10 @@ __all__ = ["Traces"]
 #: Files whose beginning is remembered. The others have a span without a length.
 _MOST_FILES: Final = 10_000
 
+_UNSENT: Final = (
+    "observe.traces: spans were not sent in time; check OTEL_EXPORTER_OTLP_ENDPOINT, and that a collector listens there"
+)
+
 
 @attrs.define(eq=False)
 class Traces:
@@ -87,7 +91,13 @@ class Traces:
     async def finish(self) -> None:
         """Send what is left. Spans that cannot be sent by then are lost."""
         self._run.end()
-        await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
+        is_sent = False
+        try:
+            await trio.to_thread.run_sync(self._provider.shutdown, abandon_on_cancel=True)
+            is_sent = True
+        finally:
+            if not is_sent:  # the SDK tries again and again, and says nothing meanwhile
+                self.warn(_UNSENT)
 
     def _begin_pass(self) -> None:
         directories = self.state.directories
@@ -139,8 +149,7 @@ class _Complaints(logging.Handler):
 
     def emit(self, _: logging.LogRecord) -> None:
         """Warn, whatever the record says: its text comes from a library."""
-        way_out = "check OTEL_EXPORTER_OTLP_ENDPOINT, and that a collector listens there"
         try:
-            self._token.run_sync_soon(self._warn, f"observe.traces: spans were not sent; {way_out}", idempotent=True)
+            self._token.run_sync_soon(self._warn, _UNSENT, idempotent=True)
         except trio.RunFinishedError:
             return

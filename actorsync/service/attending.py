@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Protocol
@@ -19,8 +20,6 @@ from actorsync.model.report import Report
 from actorsync.observe.board import Board
 from actorsync.observe.history import KEPT
 from actorsync.observe.metrics_file import MetricsFile
-from actorsync.observe.ping import Ping
-from actorsync.observe.sampling import Sampler
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile, Secret
 from actorsync.profile.values.service_readers import Listen
@@ -46,19 +45,28 @@ class Attendant(Protocol):
 
 @attrs.define(eq=False)
 class _Warnings:
-    """Warnings about what is beside the runs, as events of the first of them. Each is published once."""
+    """Warnings about what is beside the runs, as events of the first of them. Each is published once.
+
+    `Stopped` is the last event of a run. What comes later goes to the logger ``actorsync``, which shows it on standard
+    error unless the program has set logging up.
+    """
 
     jobs: Sequence[Job]
+    is_late: bool = False
     _known: set[str] = attrs.Factory(set)
 
     def publish(self, text: str) -> None:
         if text in self._known:
             return
         self._known.add(text)
+        if self.is_late:
+            logging.getLogger("actorsync").warning("%s", text)
+            return
         options = self.jobs[0].options
         for observer in options.observers:
             if not is_async(observer):
-                observer(Warned(text))
+                with contextlib.suppress(Exception):  # it fails again with an event of the run, which then ends
+                    observer(Warned(text))
         for feed in options.feeds:
             feed.observe(Warned(text))
 
@@ -93,12 +101,11 @@ async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
             async with trio.open_nursery() as nursery:
                 for it in attendants:
                     nursery.start_soon(_kept_from_harm, it.run, warnings.publish)
-                if attendants:
-                    nursery.start_soon(Sampler(board).run)
                 try:
                     yield board
                 except Exception as error:  # noqa: BLE001 - raised again, when the rest has ended
                     failure = error
+                warnings.is_late = True
                 with trio.move_on_after(_ENDING):
                     async with trio.open_nursery() as ending:
                         for it in attendants:
@@ -143,6 +150,8 @@ async def _attendants(
             attendants.append(MetricsFile(path, board.of(of_file), warn))
     for job in jobs:
         if job.profile.observe.ping is not None:
+            from actorsync.observe.ping import Ping  # http.client takes a while to import
+
             attendants.append(Ping(job.profile.observe.ping, job.state, warn))
         if job.profile.observe.traces:
             attendants.append(_traces(job, warn))

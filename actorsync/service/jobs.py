@@ -43,6 +43,12 @@ def job_for(profile: Profile, options: RunOptions, name: str = "") -> Job:
         options.statistics,
         options.control,
         profile.path.stem,
-        Pace(profile.sync.every, profile.observe.stale_after),
+        Pace(_full_passes_every(profile), profile.observe.stale_after),
     )
     return Job(name, profile, attrs.evolve(options, observers=[*options.observers, state.observe]), state)
+
+
+def _full_passes_every(profile: Profile) -> float | None:
+    """Return the seconds between two passes over the whole source, about; None if there is only one."""
+    sync = profile.sync
+    return profile.watch.reconcile_every if sync.every is None and sync.watch else sync.every

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import trio.testing
 
 import actorsync
 from actorsync.errors import FatalError, JournalLocked, ProfileError
-from actorsync.model.event import Event, Warned
+from actorsync.model.event import Event, Stopped, Warned
 from actorsync.observe.metrics_file import MetricsFile
 from actorsync.profile import Profile, Secret
 from actorsync.runs.options import options_for
@@ -98,6 +99,19 @@ async def test_profiles_that_listen_on_one_address_share_a_server(source: Path, 
         assert list(board.mirrors) == ["berlin", "paris", "rome"]
 
 
+@pytest.mark.parametrize(
+    ("keys", "every"),
+    [
+        ([], None),
+        (['sync.every="10m"'], 600.0),
+        (["sync.watch=true"], 3_600.0),
+        (["sync.watch=true", 'sync.every="10m"'], 600.0),
+    ],
+)
+def test_next_pass_over_everything_is_foreseen(source: Path, keys: list[str], every: float | None) -> None:
+    assert job_of(profile_of(source, *keys), []).state.pace.every == every
+
+
 async def test_two_tokens_for_one_address_are_refused(source: Path, port: int) -> None:
     profile = profile_of(source, f'observe.listen="127.0.0.1:{port}"')
     tokens = [attrs.evolve(profile, observe=attrs.evolve(profile.observe, token=it)) for it in (Secret("a"), None)]
@@ -149,6 +163,37 @@ async def test_what_fails_beside_a_run_is_one_warning_and_the_run_goes_on(
     ]
 
 
+async def test_warning_after_the_end_is_no_event_of_the_run(
+    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[Event] = []
+    job = job_of(profile_of(source, f'observe.metrics-file="{source.parent}/missing/a.prom"'), events)
+
+    async def wait(self: MetricsFile) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(MetricsFile, "run", wait)
+    async with attended([job]):
+        await run_once(job.profile, job.options)
+    assert isinstance(events[-1], Stopped)
+    assert [it.getMessage().partition(": ")[0] for it in caplog.records] == ["observe.metrics-file"]
+
+
+async def test_observer_that_raises_does_not_stop_what_is_beside_the_run(source: Path) -> None:
+    def broken(event: Event) -> None:
+        raise KeyError("mine")
+
+    profile = profile_of(source, f'observe.metrics-file="{source.parent}/missing/a.prom"')
+    async with attended([job_for(profile, options_for(profile, observers=[broken]))]):
+        await trio.testing.wait_all_tasks_blocked(0.02)
+
+
+def test_nothing_of_it_is_imported_without_a_profile_that_asks_for_it() -> None:
+    code = "import sys, actorsync.cli.foreground; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"h11", "prometheus_client", "urllib.request", "opentelemetry"} & set(loaded)
+
+
 async def test_end_of_a_run_does_not_wait_for_what_hangs_beside_it(
     source: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -193,3 +238,21 @@ def test_script_has_the_same(source: Path) -> None:
     metrics = source.parent / "a.prom"
     assert actorsync.run(profile_of(source, f'observe.metrics-file="{metrics}"')).copied == 1
     assert "actorsync_ready{" in metrics.read_text()
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (["observe.token={ prompt = true }"], "a prompt would stop a service each time it starts"),
+        (['observe.listen="0.0.0.0:9417"'], "others can reach this address, and there is no observe.token"),
+    ],
+)
+def test_profile_that_nothing_can_attend_is_refused(source: Path, keys: list[str], reason: str) -> None:
+    with pytest.raises(ProfileError, match=reason):
+        profile_of(source, *keys)
+
+
+def test_token_and_ping_are_not_in_the_text_of_a_profile(source: Path) -> None:
+    profile = profile_of(source, 'observe.ping="https://hc-ping.com/5ca1ab1e"')
+    observe = attrs.evolve(profile.observe, token=Secret("5ca1ab1e"))
+    assert "5ca1ab1e" not in repr(attrs.evolve(profile, observe=observe))

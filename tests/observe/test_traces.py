@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+import trio
+import trio.testing
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -59,6 +64,41 @@ async def test_files_are_in_passes_and_passes_in_the_run() -> None:
     assert (other.status.is_unset, run.parent) == (True, None)
     assert run.attributes == {"actorsync.profile": "shop", "actorsync.target": "shop"}
     assert run.resource.attributes["service.name"] == "actorsync"
+
+
+class StuckProcessor(SpanProcessor):
+    """A processor whose collector answers nothing until it is let go."""
+
+    def __init__(self) -> None:
+        self.may_end = threading.Event()
+
+    def shutdown(self) -> None:
+        self.may_end.wait()
+
+
+async def test_collector_that_does_not_answer_is_a_warning_and_delays_nothing() -> None:
+    processor, warnings = StuckProcessor(), list[str]()
+    traces = Traces(a_state(), warnings.append, processor)
+    with trio.move_on_after(0.01) as waiting:
+        await traces.finish()
+    processor.may_end.set()
+    assert waiting.cancelled_caught
+    assert [it.partition(";")[0] for it in warnings] == ["observe.traces: spans were not sent in time"]
+
+
+async def test_complaint_of_the_library_is_a_warning_without_its_text() -> None:
+    warnings: list[str] = []
+    traces = Traces(a_state(), warnings.append, SimpleSpanProcessor(InMemorySpanExporter()))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(traces.run)
+        await trio.testing.wait_all_tasks_blocked()
+        logging.getLogger("opentelemetry.exporter.x").error("no answer from http://user:secret@collector")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert len(warnings) == 1
+    assert "secret" not in warnings[0]
+    assert logging.getLogger("opentelemetry").handlers == []
+    await traces.finish()
 
 
 async def test_every_event_is_taken() -> None:

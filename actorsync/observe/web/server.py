@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.observe.sampling import Sampler
 from actorsync.observe.web.conversation import PATIENCE, Conversation
 from actorsync.observe.web.readers import EventReaders
 from actorsync.observe.web.routes import Site
@@ -50,6 +51,7 @@ class Server:
             state.readers.add(partial(self.readers.observe, name))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tell)
+            nursery.start_soon(Sampler(self.site.board).run)
             while True:
                 stream = await self._accept()
                 if stream is None:
