@@ -28,6 +28,7 @@ from actorsync.runs.repeating.repeat import require_repeatable
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
+from actorsync.service.attending import attended
 from actorsync.service.chosen import Chosen
 from actorsync.service.exit_codes import CANCELLED, worst
 from actorsync.service.jobs import Job, jobs_for
@@ -61,7 +62,7 @@ def run(profiles: Profile | Chosen, options: Options) -> int:
     often = partial(_often, options)
     work = mirror(is_once=options.is_once, is_rebuilding=options.is_rebuilding)
     for_all = _chosen(profiles).answered(partial(_ask_to_run, options)).without_followers()
-    return _with_all(for_all, options, work, often=often)
+    return _with_all(for_all, options, work, often=often, is_observed=True)
 
 
 def _often(options: Options, profile: Profile) -> str:
@@ -108,6 +109,7 @@ def _with_all(
     often: Callable[[Profile], str] = lambda _: "",
     verb: str = "mirroring",
     is_audit: bool = False,
+    is_observed: bool = False,
 ) -> int:
     """Do ``work`` with each profile, all at the same time; return the worst exit code."""
     jobs = jobs_for(chosen.profiles, chosen.files if options.log is None else [*chosen.files, options.log.path])
@@ -126,10 +128,11 @@ def _with_all(
             output.complain(result.report.error or result.result, result.name)
 
     async def all_of_them() -> int:
-        results = [
-            *(refused(it.name, it.error) for it in chosen.refused),
-            *await run_jobs(jobs, work, ended, is_once=options.is_once),
-        ]
+        async with attended(jobs if is_observed else ()):
+            results = [
+                *(refused(it.name, it.error) for it in chosen.refused),
+                *await run_jobs(jobs, work, ended, is_once=options.is_once),
+            ]
         for result in results:
             if result.bug is not None:
                 await _tell_bug(result.bug, output)

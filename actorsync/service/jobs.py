@@ -10,7 +10,7 @@ import attrs
 from actorsync.actors.control import Control
 from actorsync.actors.observers import Observer
 from actorsync.actors.shutdown import Shutdown
-from actorsync.observe.board import MirrorState
+from actorsync.observe.board import MirrorState, Pace
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.options import Additions
@@ -46,7 +46,15 @@ class Job:
 def job_for(profile: Profile, options: RunOptions, name: str = "") -> Job:
     """Return the job of a profile. Its state observes the run. Without a ``name`` it is that of the target or file."""
     name = name or profile.name or profile.path.stem
-    state = MirrorState(name, profile.source.display, profile.target.display, options.statistics)
+    state = MirrorState(
+        name,
+        profile.source.display,
+        profile.target.display,
+        options.statistics,
+        options.control,
+        profile.path.stem,
+        Pace(_full_passes_every(profile), profile.observe.stale_after),
+    )
     return Job(name, profile, attrs.evolve(options, observers=[*options.observers, state.observe]), state)
 
 
@@ -65,3 +73,9 @@ def jobs_for(
         options = (added or Additions()).options(profile, shutdown, files)
         jobs.append(job_for(profile, attrs.evolve(options, name=name if len(profiles) > 1 else ""), name))
     return jobs
+
+
+def _full_passes_every(profile: Profile) -> float | None:
+    """Return the seconds between two passes over the whole source, about; None if there is only one."""
+    sync = profile.sync
+    return profile.watch.reconcile_every if sync.every is None and sync.watch else sync.every
