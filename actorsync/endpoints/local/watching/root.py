@@ -49,14 +49,15 @@ class Mounts:
     root: str
     source: Path = _MOUNTS
     _fd: int = attrs.field(default=-1, init=False)
-    _found: frozenset[bytes] = attrs.field(default=frozenset(), init=False)
+    #: The number, the device and the place of each mount.
+    found: frozenset[bytes] = attrs.field(default=frozenset(), init=False)
 
     def __enter__(self) -> Self:
         try:
             self._fd = os.open(self.source, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return self
-        self._found = self._read()
+        self.found = self._read()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,11 +72,10 @@ class Mounts:
         poll.register(self._fd, select.POLLERR | select.POLLPRI)
         if not poll.poll(0):  # no mount has changed anywhere
             return False
-        before, self._found = self._found, self._read()
-        return before != self._found
+        before, self.found = self.found, self._read()
+        return before != self.found
 
     def _read(self) -> frozenset[bytes]:
-        """Return the number, the device and the place of each mount below the directory."""
         os.lseek(self._fd, 0, os.SEEK_SET)
         pieces = []
         while piece := os.read(self._fd, 64 << 10):
