@@ -21,7 +21,7 @@ from actorsync.model.row import CODES, ListingRows, Row, decode, rows_of
 from actorsync.planning.selection import Selection
 from actorsync.planning.watching.pace import LONGEST_REST, rest_after_failures, rest_after_round
 
-__all__ = ["Poller", "PollingHints", "watch"]
+__all__ = ["Poller", "PollingHints", "polled", "watch"]
 
 _DIRECTORY: Final = CODES[Kind.DIRECTORY]
 #: Directories that a session is asked for at once.
@@ -30,11 +30,12 @@ _BATCH: Final = 64
 
 def watch(source: Source, selection: Selection) -> AbstractAsyncContextManager[Hints]:
     """Watch a source as `Watching.watch` does; poll one that does not tell what has changed."""
-    return source.watch(selection) if isinstance(source, Watching) else _polled(source, selection)
+    return source.watch(selection) if isinstance(source, Watching) else polled(source, selection)
 
 
 @asynccontextmanager
-async def _polled(source: Source, selection: Selection) -> AsyncIterator[Hints]:
+async def polled(source: Source, selection: Selection) -> AsyncIterator[Hints]:
+    """Poll a source. The contract is `Watching.watch`."""
     queue = HintQueue()
     poller = Poller(source, selection, queue)
     async with alongside(poller.run):
@@ -73,6 +74,7 @@ class Poller:
     selection: Selection
     queue: HintQueue
     _known: dict[str, int] = attrs.field(factory=dict, init=False)
+    _changed: set[str] = attrs.field(factory=set, init=False)
     _is_complete: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
 
@@ -87,7 +89,12 @@ class Poller:
         while True:
             began = trio.current_time()
             try:
-                await self._round()
+                try:
+                    await self._round()
+                finally:
+                    # All at once: a rename is found when both directories are listed in one pass.
+                    self.queue.add(self._changed)
+                    self._changed.clear()
             except LoginRefused as refused:  # a server may lock out who tries again; the next pass decides what follows
                 self.queue.lose(str(refused))
                 rest = LONGEST_REST
@@ -128,7 +135,7 @@ class Poller:
         now = hash(tuple(map(_compared, rows))) if listing.problem is None else hash(listing.problem)
         before, self._known[path] = self._known.get(path), now
         if self._is_complete and before != now:
-            self.queue.add([path] if before is not None else [path, parent_of(path)])
+            self._changed.update([path] if before is not None else [path, parent_of(path)])
         return [join(path, decode(row[0])) for row in rows if row[1] == _DIRECTORY]
 
     def _is_included(self, directory: str, row: Row) -> bool:
