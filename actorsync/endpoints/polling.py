@@ -26,6 +26,8 @@ __all__ = ["Poller", "PollingHints", "polled", "watch"]
 _DIRECTORY: Final = CODES[Kind.DIRECTORY]
 #: Directories that a session is asked for at once.
 _BATCH: Final = 64
+#: Seconds of rest during which a session is kept open: no server ends one that soon.
+_KEPT: Final = 60.0
 
 
 def watch(source: Source, selection: Selection) -> AbstractAsyncContextManager[Hints]:
@@ -65,6 +67,7 @@ class PollingHints:
 class Poller:
     """Lists every directory of ``source`` that ``selection`` includes, in rounds, and puts what differs into ``queue``.
 
+    ``begin_at`` are the directories at which a round begins.
     Rounds are so far apart that they cost little; see `rest_after_round`. The first round only remembers. A change
     during it may be missed, so a `Lost` hint follows. A source that cannot be reached is tried again later: the next
     round compares with the last good one, so nothing is missed.
@@ -73,10 +76,10 @@ class Poller:
     source: Source
     selection: Selection
     queue: HintQueue
+    begin_at: Sequence[str] = ("",)
     _known: dict[str, int] = attrs.field(factory=dict, init=False)
     _changed: set[str] = attrs.field(factory=set, init=False)
     _is_complete: bool = attrs.field(default=False, init=False)
-    _failures: int = attrs.field(default=0, init=False)
 
     @property
     def directories(self) -> int:
@@ -84,49 +87,55 @@ class Poller:
         return len(self._known)
 
     async def run(self) -> None:
-        """Make rounds until cancelled."""
+        """Make rounds until cancelled. A session is kept during short rests: each login costs the server something."""
         is_remote = self.source.capabilities.is_remote
+        failures = 0
         while True:
-            began = trio.current_time()
             try:
-                try:
-                    await self._round()
-                finally:
-                    # All at once: a rename is found when both directories are listed in one pass.
-                    self.queue.add(self._changed)
-                    self._changed.clear()
+                async with self.source.open_session() as session:
+                    while (rest := rest_after_round(await self._round(session), is_remote=is_remote)) <= _KEPT:
+                        failures = 0
+                        await trio.sleep(rest)
+                failures = 0
             except LoginRefused as refused:  # a server may lock out who tries again; the next pass decides what follows
                 self.queue.lose(str(refused))
                 rest = LONGEST_REST
             except ActorsyncError:  # the passes report a source that cannot be reached
-                self._failures += 1
-                rest = rest_after_failures(self._failures, is_remote=is_remote)
-            else:
-                self._failures = 0
-                rest = rest_after_round(trio.current_time() - began, is_remote=is_remote)
+                failures += 1
+                rest = rest_after_failures(failures, is_remote=is_remote)
             await trio.sleep(rest)
 
-    async def _round(self) -> None:
+    async def _round(self, session: ReadSession) -> float:
+        """Compare all directories, and return how long that has taken, in seconds."""
+        began = trio.current_time()
+        try:
+            await self._walk(session)
+        finally:
+            # All at once: a rename is found when both directories are listed in one pass.
+            self.queue.add(self._changed)
+            self._changed.clear()
+        if not self._is_complete:
+            self._is_complete = True
+            self.queue.lose("polling has only just begun")
+        return trio.current_time() - began
+
+    async def _walk(self, session: ReadSession) -> None:
         found: set[str] = set()
         unknown: set[str] = set()
-        waiting = deque([""])
-        async with self.source.open_session() as session:
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(_BATCH, len(waiting)))]
-                listings = await _list(session, batch)
-                waiting.extendleft(reversed(batch[len(listings) :]))
-                for listing in listings:
-                    found.add(listing.directory)
-                    if listing.problem is not None and not listing.problem.vanished:
-                        unknown.add(listing.directory)
-                    waiting += self._compare(listing)
-        # What has gone is missing from the listing of its directory, which has been hinted.
+        waiting = deque(self.begin_at)
+        while waiting:
+            batch = [waiting.popleft() for _ in range(min(_BATCH, len(waiting)))]
+            listings = await _list(session, batch)
+            waiting.extendleft(reversed(batch[len(listings) :]))
+            for listing in listings:
+                found.add(listing.directory)
+                if listing.problem is not None and not listing.problem.vanished:
+                    unknown.add(listing.directory)
+                waiting += self._compare(listing)
+        # What has gone is missing from the listing of its directory, which is hinted.
         for path in self._known.keys() - found:
             if unknown.isdisjoint(ancestors(path)):
                 del self._known[path]
-        if not self._is_complete:
-            self._is_complete = True
-            self.queue.lose("the first look at all directories is done")
 
     def _compare(self, listing: ListingRows) -> list[str]:
         """Hint at a directory that is not as it was, and return the directories in it."""

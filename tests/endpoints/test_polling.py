@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import trio
 from trio.testing import MockClock
@@ -18,7 +19,7 @@ from actorsync.errors import ConnectionLost, LoginRefused
 from actorsync.model.entry import Listing, Problem
 from actorsync.planning.selection import Selection
 
-FIRST_LOOK = Lost("the first look at all directories is done")
+FIRST_LOOK = Lost("polling has only just begun")
 
 
 def tree(*, is_remote: bool = False) -> MemoryEndpoint:
@@ -130,22 +131,39 @@ async def test_remote_source_is_polled_at_most_every_half_minute(autojump_clock:
         assert trio.current_time() - began >= 90
 
 
+class Troubled(ReadSessionWrapper):
+    """A session of an `Unreliable` source."""
+
+    def __init__(self, real: ReadSession, source: Unreliable) -> None:
+        super().__init__(real)
+        self._source = source
+
+    async def list_directory(self, directory: str) -> Listing:
+        """List a directory, or raise the trouble."""
+        self._source.check()
+        return await super().list_directory(directory)
+
+
 class Unreliable(EndpointWrapper[MemoryEndpoint]):
     """A source whose connections fail as ``trouble`` says."""
 
     def __init__(self, real: MemoryEndpoint) -> None:
         super().__init__(real)
         self.trouble: Exception | None = None
-        self.attempts: list[float] = []
+        self.logins: list[float] = []
+
+    def check(self) -> None:
+        """Raise the trouble, if there is one."""
+        if self.trouble is not None:
+            raise self.trouble
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[ReadSession]:
         """Open a session, or raise the trouble."""
-        self.attempts.append(trio.current_time())
-        if self.trouble is not None:
-            raise self.trouble
+        self.logins.append(trio.current_time())
+        self.check()
         async with self.real.open_session() as session:
-            yield session
+            yield Troubled(session, self)
 
 
 @asynccontextmanager
@@ -171,10 +189,9 @@ async def test_source_that_stays_unreachable_is_tried_less_and_less_often(autoju
     source = Unreliable(tree(is_remote=True))
     async with polled_by_itself(source):
         source.trouble = ConnectionLost("no route")
-        source.attempts.clear()
         await trio.sleep(86_400)
-    rests = [later - sooner for sooner, later in zip(source.attempts, source.attempts[1:], strict=False)]
-    assert rests[:4] == [30, 60, 120, 240]
+    rests = [later - sooner for sooner, later in pairwise(source.logins[1:])]
+    assert rests[:4] == [60, 120, 240, 480]
     assert max(rests) <= 3_600
     assert len(rests) > 24
 
@@ -183,10 +200,17 @@ async def test_refused_login_is_told_and_not_repeated(autojump_clock: MockClock)
     source = Unreliable(tree(is_remote=True))
     async with polled_by_itself(source) as hints:
         source.trouble = LoginRefused("the password is wrong")
-        source.attempts.clear()
         assert await hints.receive() == Lost("the password is wrong")
+        before = len(source.logins)
         await trio.sleep(3_000)
-        assert len(source.attempts) == 1
+        assert len(source.logins) == before
+
+
+async def test_connection_is_kept_between_rounds(autojump_clock: MockClock) -> None:
+    source = Unreliable(tree(is_remote=True))
+    async with polled_by_itself(source) as hints:
+        assert await is_quiet(hints)
+    assert len(source.logins) == 1
 
 
 class Unlistable(ReadSessionWrapper):

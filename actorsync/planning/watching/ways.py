@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 import attrs
 
-__all__ = ["Choice", "Way", "choose", "without_inotify"]
+from actorsync.model.text import display
+
+__all__ = ["Choice", "Way", "choose", "silent_type", "with_polled", "without_inotify"]
 
 Way: TypeAlias = Literal["inotify", "watchfiles", "polling"]
 
@@ -33,6 +36,24 @@ _SILENT: Final = {
     0xBACBACBC: "a shared folder of VMware",
     0x7C7C6673: "a shared folder of Parallels",
 }
+
+#: The same by the names that Linux has for the types of mounts. Those of FUSE begin with "fuse".
+_SILENT_TYPES: Final = {
+    "9p": "9p",
+    "afs": "AFS",
+    "beegfs": "BeeGFS",
+    "ceph": "Ceph",
+    "cifs": "SMB",
+    "gpfs": "GPFS",
+    "lustre": "Lustre",
+    "nfs": "NFS",
+    "nfs4": "NFS",
+    "smb3": "SMB",
+    "vboxsf": "a shared folder of VirtualBox",
+    "virtiofs": "a shared folder of a virtual machine",
+}
+#: How many polled directories are named.
+_NAMED: Final = 3
 
 
 @attrs.frozen
@@ -65,3 +86,15 @@ def without_inotify(error: OSError) -> Choice:
             reason = os.strerror(error.errno) if error.errno else str(error)
             why = f"inotify cannot be used: {reason}"
     return Choice("polling", why)
+
+
+def silent_type(name: str) -> str | None:
+    """Return what a type of mount is called that others change without an event here; None for any other type."""
+    return "FUSE" if name.startswith("fuse") else _SILENT_TYPES.get(name)
+
+
+def with_polled(polled: Mapping[str, str]) -> Choice:
+    """Return inotify as the way for a tree, with directories in it that are polled, and what each is on."""
+    named = ", ".join(f"{display(path)} is on {polled[path]}" for path in sorted(polled)[:_NAMED])
+    more = f" and {len(polled) - _NAMED} more" if len(polled) > _NAMED else ""
+    return Choice("inotify", f"{named}{more}: polled, as changes by other machines are not reported" if polled else "")

@@ -65,8 +65,6 @@ class InotifyWatch:
     #: Links that are followed, and the directories with links to a file, by the watch and the name of that file.
     _links: set[str] = attrs.field(factory=set, init=False)
     _files: dict[tuple[int, str], set[str]] = attrs.field(factory=dict, init=False)
-    #: Cancelled when there is something else to do than to wait for an event.
-    _sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _is_complete: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -87,11 +85,6 @@ class InotifyWatch:
                     raise
                 continue
             self._above.setdefault(watch, set()).add(name)
-
-    def survey_again(self) -> None:
-        """Look at all directories again: some events were lost, or other file systems are mounted now."""
-        self._waiting[""] = True
-        self._sleep.cancel()
 
     async def something_at_root(self) -> bool:
         """Wait until something happens to the root or above it. Return whether it is certain that the root is gone.
@@ -117,8 +110,7 @@ class InotifyWatch:
             for watch in self._unused():
                 self.inotify.remove(watch)
             if not self._places.unused:
-                with trio.CancelScope() as self._sleep:
-                    await trio.lowlevel.wait_readable(self.inotify.fileno())
+                await trio.lowlevel.wait_readable(self.inotify.fileno())
             await self._read()
             if not self._waiting:
                 await trio.sleep(_PAUSE)
@@ -174,7 +166,7 @@ class InotifyWatch:
         watch, mask, name = happening
         if mask & OVERFLOW:
             self.queue.lose("more changed at once than the queue of inotify holds")
-            self.survey_again()
+            self._look_at("", is_deep=True)
         elif mask & IGNORED:
             self._above.pop(watch, None)
             for path in self._places.forget(watch):

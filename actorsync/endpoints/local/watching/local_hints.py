@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -16,13 +16,13 @@ from actorsync.endpoints.contract import Source
 from actorsync.endpoints.hints import Hint, HintQueue, alongside
 from actorsync.endpoints.local.watching.inotify import InotifyWatch
 from actorsync.endpoints.local.watching.kernel import Inotify
-from actorsync.endpoints.local.watching.root import Identity, Mounts, identity_of, leading_to
+from actorsync.endpoints.local.watching.root import MOUNT_TABLE, Identity, Mounts, identity_of, leading_to
 from actorsync.endpoints.local.watching.survey import WatchedTree
 from actorsync.endpoints.local.watching.watchfiles import WatchfilesStopped, WatchfilesWatch, is_installed
 from actorsync.endpoints.polling import Poller
 from actorsync.endpoints.shared.filesystem_type import type_of
 from actorsync.planning.selection import Selection
-from actorsync.planning.watching.ways import Choice, choose, without_inotify
+from actorsync.planning.watching.ways import Choice, choose, with_polled, without_inotify
 
 __all__ = ["LocalSource", "System", "watch_directory"]
 
@@ -60,6 +60,7 @@ class System:
     has_watchfiles: Callable[[], bool] = is_installed
     inotify: Callable[[], Inotify] = Inotify
     asleep: Callable[[], float] = attrs.field(default=lambda: _asleep())
+    mount_table: Path = MOUNT_TABLE
     tick: float = _TICK
 
 
@@ -67,6 +68,14 @@ def _asleep() -> float:
     """Return the seconds that this machine has slept since it was started, give or take; 0 where that is unknown."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return 0.0 if clock is None else time.clock_gettime(clock) - time.monotonic()
+
+
+@attrs.frozen
+class _Root:
+    """The root as it was when it was last opened."""
+
+    identity: Identity
+    mounts: Mounts
 
 
 @attrs.define(eq=False)
@@ -119,22 +128,23 @@ class LocalHints:
                     await trio.sleep(_LOOK)
                     identity = await self._identity()
                 reason = "the source is there again"
-            await self._watch_until_replaced(identity, reason)
-            reason = "the source is another directory now"
+            with Mounts(identity[0], self.system.mount_table) as mounts:
+                reason = await self._watch_until_replaced(_Root(identity, mounts), reason)
 
-    async def _watch_until_replaced(self, identity: Identity, reason: str) -> None:
-        """Watch until the path leads elsewhere. Hint at everything, with ``reason``, when all is watched."""
+    async def _watch_until_replaced(self, root: _Root, reason: str) -> str:
+        """Watch until the root is replaced, and return what happened.
+
+        When all is watched, hint at everything, with ``reason``.
+        """
         source = await trio.to_thread.run_sync(self.reopen)
         system = self.system
-        number = await trio.to_thread.run_sync(system.filesystem_of, self.path)
+        number = await trio.to_thread.run_sync(system.filesystem_of, self.path) if system.platform == "linux" else 0
         self.choice = choose(system.platform, number, has_watchfiles=system.has_watchfiles())
         try:
             if self.choice.way == "inotify":
-                await self._with_inotify(source, identity, reason)
-                return
+                return await self._with_inotify(source, root, reason)
             if self.choice.way == "watchfiles":
-                await self._with_watchfiles(identity, reason)
-                return
+                return await self._with_watchfiles(root, reason)
             why = reason
         except OSError as error:
             self.choice = without_inotify(error)
@@ -145,26 +155,31 @@ class LocalHints:
         poller = Poller(source, self.selection, self.queue)
         self._begin(poller, why)
         async with alongside(poller.run):
-            await self._root_is_replaced(identity)
+            return await self._replacement(root)
 
-    async def _with_inotify(self, source: LocalSource, identity: Identity, reason: str) -> None:
+    async def _with_inotify(self, source: LocalSource, root: _Root, reason: str) -> str:
         with closing(self.system.inotify()) as inotify:
             watch = InotifyWatch(inotify, source.tree, self.selection, self.queue)
             watch.watch_above(leading_to(self.path))
             await watch.start()
+            polled = {path: name for path, name in root.mounts.silent().items() if not self.selection.hides(path, True)}
+            self.choice = with_polled(polled)
             self._begin(watch, reason)
-            async with alongside(watch.run):
-                await self._root_is_replaced(identity, watch)
+            async with alongside(watch.run), AsyncExitStack() as stack:
+                if polled:
+                    poller = Poller(source, self.selection, self.queue, tuple(polled))
+                    await stack.enter_async_context(alongside(poller.run))
+                return await self._replacement(root, watch)
 
-    async def _with_watchfiles(self, identity: Identity, reason: str) -> None:
-        watch = WatchfilesWatch(identity[0], self.selection, self.queue)
+    async def _with_watchfiles(self, root: _Root, reason: str) -> str:
+        watch = WatchfilesWatch(root.identity[0], self.selection, self.queue)
 
         async def begin() -> None:
             await watch.started.wait()
             self._begin(watch, reason)
 
         async with alongside(watch.run), alongside(begin):
-            await self._root_is_replaced(identity)
+            return await self._replacement(root)
 
     def _begin(self, watch: _Watch, reason: str) -> None:
         """Note that all directories are watched."""
@@ -173,24 +188,22 @@ class LocalHints:
             self.queue.lose(reason)
         self.started.set()
 
-    async def _root_is_replaced(self, identity: Identity, watch: InotifyWatch | None = None) -> None:
-        """Wait until the path of the root leads elsewhere. Meanwhile, notice sleep and mounts."""
+    async def _replacement(self, root: _Root, watch: InotifyWatch | None = None) -> str:
+        """Wait until the root or a part of it is replaced, and return what happened. Meanwhile, notice sleep."""
         system = self.system
         slept = system.asleep()
-        with Mounts(identity[0]) as mounts:
-            while await self._identity() == identity:
-                with trio.move_on_after(system.tick):
-                    if watch is None:
-                        await trio.sleep_forever()
-                    elif await watch.something_at_root():
-                        return
-                if (now := system.asleep()) > slept + _SLEPT:
-                    self.queue.lose("the machine was asleep")
-                slept = now
-                if mounts.have_changed():
-                    self.queue.lose("a file system was mounted or unmounted in the source")
-                    if watch is not None:
-                        watch.survey_again()
+        while await self._identity() == root.identity:
+            if root.mounts.have_changed():
+                return "a file system was mounted or unmounted in the source"
+            with trio.move_on_after(system.tick):
+                if watch is None:
+                    await trio.sleep_forever()
+                elif await watch.something_at_root():
+                    break
+            if (now := system.asleep()) > slept + _SLEPT:
+                self.queue.lose("the machine was asleep")
+            slept = now
+        return "the source is another directory now"
 
     async def _identity(self) -> Identity | None:
         # A network drive may not answer: the thread is left behind then.

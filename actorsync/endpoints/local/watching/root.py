@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import re
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 import attrs
 
-__all__ = ["Identity", "Mounts", "identity_of", "leading_to"]
+from actorsync.planning.watching.ways import silent_type
+
+__all__ = ["MOUNT_TABLE", "Identity", "Mount", "Mounts", "identity_of", "leading_to"]
 
 Identity: TypeAlias = tuple[str, int, int]
 """The path without links, the device and the inode of a directory."""
 
-_MOUNTS: Final = Path("/proc/self/mountinfo")
+MOUNT_TABLE: Final = Path("/proc/self/mountinfo")
 _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 
@@ -42,15 +44,23 @@ def leading_to(path: Path) -> Iterator[tuple[str, str]]:
             above, name = os.path.split(above)
 
 
+class Mount(NamedTuple):
+    """A mounted file system."""
+
+    number: bytes
+    device: bytes
+    path: bytes
+    type: bytes
+
+
 @attrs.define(eq=False)
 class Mounts:
-    """The file systems that are mounted below a directory, as Linux tells. None elsewhere. Methods block."""
+    """The file systems that are mounted below a directory, as Linux tells. None elsewhere."""
 
     root: str
-    source: Path = _MOUNTS
+    source: Path = MOUNT_TABLE
     _fd: int = attrs.field(default=-1, init=False)
-    #: The number, the device and the place of each mount.
-    found: frozenset[bytes] = attrs.field(default=frozenset(), init=False)
+    found: frozenset[Mount] = attrs.field(default=frozenset(), init=False)
 
     def __enter__(self) -> Self:
         try:
@@ -65,27 +75,39 @@ class Mounts:
             os.close(self._fd)
 
     def have_changed(self) -> bool:
-        """Tell whether something was mounted or unmounted below the directory since the last call."""
+        """Tell whether something was mounted or unmounted below the directory."""
         if self._fd < 0:
             return False
         poll = select.poll()
         poll.register(self._fd, select.POLLERR | select.POLLPRI)
         if not poll.poll(0):  # no mount has changed anywhere
             return False
-        before, self.found = self.found, self._read()
-        return before != self.found
+        return self.found != self._read()
 
-    def _read(self) -> frozenset[bytes]:
+    def silent(self) -> Mapping[str, str]:
+        """Return the mounted directories that others change without an event here, and what each is on."""
+        found: dict[str, str] = {}
+        for mount in self.found:
+            if (name := silent_type(os.fsdecode(mount.type))) is not None:
+                found[os.fsdecode(mount.path[len(self._prefix) :])] = name
+        return found
+
+    @property
+    def _prefix(self) -> bytes:
+        return os.fsencode(self.root.rstrip("/")) + b"/"
+
+    def _read(self) -> frozenset[Mount]:
         os.lseek(self._fd, 0, os.SEEK_SET)
         pieces = []
         while piece := os.read(self._fd, 64 << 10):
             pieces.append(piece)
-        below = os.fsencode(self.root.rstrip("/")) + b"/"
-        return frozenset(
-            b" ".join((fields[0], fields[2], fields[4]))
-            for fields in (line.split(b" ") for line in b"".join(pieces).splitlines())
-            if _plain(fields[4]).startswith(below)
-        )
+        mounts = (_mount_in(line.split(b" ")) for line in b"".join(pieces).splitlines())
+        return frozenset(it for it in mounts if it.path.startswith(self._prefix))
+
+
+def _mount_in(fields: Sequence[bytes]) -> Mount:
+    """Return the mount that a line of mountinfo describes. A lone dash stands before the type."""
+    return Mount(fields[0], fields[2], _plain(fields[4]), fields[fields.index(b"-", 6) + 1])
 
 
 def _plain(path: bytes) -> bytes:

@@ -17,7 +17,7 @@ from actorsync.planning.selection import Selection
 __all__ = ["all_hints", "directories_until", "reason_of", "watched"]
 
 #: Seconds after which a hint counts as missing. No test waits for it to pass.
-PATIENCE = 20
+PATIENCE = 60
 
 _MARK = "mark of the test"
 

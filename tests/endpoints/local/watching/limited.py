@@ -23,7 +23,7 @@ async def main(root: Path) -> None:
                 for number in range(100):
                     (root / name / f"{number}").mkdir()
                 print(name, await reason_of(hints))
-            assert await hints.receive() == Lost("the first look at all directories is done")
+            assert await hints.receive() == Lost("polling has only just begun")
             print(name, hints.how, hints.why)
 
 

@@ -16,7 +16,7 @@ from actorsync.endpoints.local.watching.local_hints import System
 from tests.endpoints.local.watching.hinted import directories_until, reason_of, watched
 from tests.support.root import ROOT
 
-FIRST_LOOK = Lost("the first look at all directories is done")
+FIRST_LOOK = Lost("polling has only just begun")
 NO_WATCHES = "this user has no inotify watches left; raise fs.inotify.max_user_watches with sysctl"
 NO_INSTANCES = "this user has no inotify instances left; raise fs.inotify.max_user_instances with sysctl"
 

@@ -12,7 +12,8 @@ import trio
 
 from actorsync.endpoints.hints import Dirty, Hints, Lost
 from actorsync.endpoints.local.watching.local_hints import System
-from actorsync.endpoints.local.watching.root import Mounts
+from actorsync.endpoints.local.watching.root import Mount, Mounts
+from actorsync.planning.selection import Selection
 from tests.endpoints.local.watching.hinted import all_hints, directories_until, reason_of, watched
 from tests.support.root import ROOT
 
@@ -214,15 +215,33 @@ async def test_links_in_a_circle_are_watched_once(root: Path) -> None:
 # Mounts: what /proc/self/mountinfo tells.
 
 
-def mount_line(number: int, path: str) -> str:
-    return f"{number} 1 8:{number} / {path} rw - ext4 /dev/sda rw\n"
+def mount_line(number: int, path: str, kind: str = "ext4") -> str:
+    return f"{number} 1 8:{number} / {path} rw shared:7 - {kind} /dev/sda rw\n"
 
 
 def test_mounts_below_the_root_are_found(tmp_path: Path) -> None:
     table = tmp_path / "mountinfo"
-    table.write_text(mount_line(1, "/") + mount_line(2, "/srv/my\\040site/media") + mount_line(3, "/srv/my\\040sites"))
+    lines = (
+        mount_line(1, "/"),
+        mount_line(2, "/srv/my\\040site/\\303\\274"),
+        mount_line(3, "/srv/my\\040sites", "nfs"),
+    )
+    table.write_text("".join(lines))
     with Mounts("/srv/my site", table) as mounts:
-        assert mounts.found == {b"2 8:2 /srv/my\\040site/media"}
+        assert mounts.found == {Mount(b"2", b"8:2", "/srv/my site/ü".encode(), b"ext4")}
+        assert mounts.silent() == {}
+        assert not mounts.have_changed()
+
+
+async def test_network_drive_in_the_source_is_polled_beside_inotify(root: Path, tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(mount_line(1, f"{root}/a", "nfs4") + mount_line(2, f"{root}/left-out", "fuse.sshfs"))
+    async with watched(root, Selection(exclude=["left-out/"]), system=System(mount_table=table)) as hints:
+        assert (hints.how, hints.why) == (
+            "inotify",
+            "a is on NFS: polled, as changes by other machines are not reported",
+        )
+        assert await hints.receive() == Lost("polling has only just begun")
 
 
 def test_system_without_a_table_of_mounts_has_none(tmp_path: Path) -> None:
