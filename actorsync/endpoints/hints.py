@@ -48,7 +48,7 @@ class Hints(Protocol):
 
     @property
     def how(self) -> str:
-        """Where the hints come from: "inotify", "watchfiles" or "polling"."""
+        """Where the hints come from: "inotify", "watchfiles", "polling", or a name that a plug-in gives."""
 
     @property
     def directories(self) -> int:

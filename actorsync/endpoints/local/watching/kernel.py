@@ -27,7 +27,6 @@ __all__ = [
     "MOVED_TO",
     "ONLYDIR",
     "OVERFLOW",
-    "UNMOUNT",
     "Happening",
     "Inotify",
 ]
@@ -40,7 +39,6 @@ MOVED_FROM: Final = 0x40
 MOVED_TO: Final = 0x80
 CREATE: Final = 0x100
 DELETE: Final = 0x200
-UNMOUNT: Final = 0x2000
 OVERFLOW: Final = 0x4000
 IGNORED: Final = 0x8000
 ONLYDIR: Final = 0x01000000
