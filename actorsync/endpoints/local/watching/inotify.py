@@ -139,6 +139,8 @@ class InotifyWatch:
         path, places = seen.path, self._places
         if seen.watch < 0:
             places.drop(path)
+            if not path:
+                self._note_root_gone()
             return
         is_new = places.put(path, seen.watch)
         if is_new and self._is_complete:
@@ -172,8 +174,7 @@ class InotifyWatch:
             for path in self._places.forget(watch):
                 self._look_at(path)
                 if not path:
-                    self._is_root_gone = True
-                    self._at_root.set()
+                    self._note_root_gone()
         else:
             if mask & NAMES_CHANGE and name in self._above.get(watch, ()):
                 self._at_root.set()
@@ -182,6 +183,10 @@ class InotifyWatch:
             for holder in self._files.get((watch, name), ()):
                 self.queue.add([holder])
                 self._look_at(holder)  # the link may lead to a directory now
+
+    def _note_root_gone(self) -> None:
+        self._is_root_gone = True
+        self._at_root.set()
 
     def _note_in(self, path: str, mask: int, name: str) -> None:
         """Note that something happened to a name in a directory; to the directory itself if the name is ``""``."""

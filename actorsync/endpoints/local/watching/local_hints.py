@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -122,7 +123,7 @@ class LocalHints:
                 identity = await self._identity()
             if identity is None:
                 self.watch = None
-                self.queue.lose("the source is gone")
+                self.queue.lose("the source is gone, or cannot be read")
                 self.started.set()
                 while identity is None:
                     await trio.sleep(_LOOK)
@@ -162,6 +163,8 @@ class LocalHints:
             watch = InotifyWatch(inotify, source.tree, self.selection, self.queue)
             watch.watch_above(leading_to(self.path))
             await watch.start()
+            if not watch.directories and await self._identity() == root.identity:
+                raise PermissionError(errno.EACCES, "the root can be listed and not be watched")
             polled = {path: name for path, name in root.mounts.silent().items() if not self.selection.hides(path, True)}
             self.choice = with_polled(polled)
             self._begin(watch, reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeAlias
@@ -26,13 +27,14 @@ _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 
 def identity_of(path: Path) -> Identity | None:
-    """Return the identity of the directory that a path leads to; None if there is none. Blocks."""
+    """Return the identity of the directory that a path leads to; None if there is none that can be read. Blocks."""
+    real = os.path.realpath(path)
     try:
-        real = os.path.realpath(path)
         status = os.stat(real)
     except OSError:
         return None
-    return (real, status.st_dev, status.st_ino) if os.path.isdir(real) else None
+    is_readable = stat.S_ISDIR(status.st_mode) and os.access(real, os.R_OK | os.X_OK, effective_ids=True)
+    return (real, status.st_dev, status.st_ino) if is_readable else None
 
 
 def leading_to(path: Path) -> Iterator[tuple[str, str]]:

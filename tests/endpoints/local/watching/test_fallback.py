@@ -59,6 +59,20 @@ async def test_system_without_an_instance_of_inotify_is_polled(tmp_path: Path, n
         assert await hints.receive() == FIRST_LOOK
 
 
+class WatchingNothing(Inotify):
+    """An instance that may not watch, as a security module may have it."""
+
+    def add(self, path: str, mask: int) -> int:
+        """Refuse."""
+        raise PermissionError(errno.EACCES, f"{path}: {mask}")
+
+
+async def test_root_that_can_be_read_and_not_watched_is_polled(tmp_path: Path) -> None:
+    async with watched(tmp_path, system=System(inotify=WatchingNothing)) as hints:
+        assert (hints.how, hints.why) == ("polling", "inotify cannot be used: Permission denied")
+        assert await hints.receive() == FIRST_LOOK
+
+
 async def test_network_drive_is_polled(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xfe")
     (tmp_path / name).mkdir()

@@ -6,18 +6,23 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
 
 from actorsync.endpoints.hints import Dirty, Hints, Lost
 from actorsync.endpoints.local.watching.local_hints import System
-from actorsync.endpoints.local.watching.root import Mount, Mounts
+from actorsync.endpoints.local.watching.root import Mount, Mounts, identity_of
 from actorsync.planning.selection import Selection
 from tests.endpoints.local.watching.hinted import all_hints, directories_until, reason_of, watched
 from tests.support.root import ROOT
 
-REPLACED, GONE, BACK = "the source is another directory now", "the source is gone", "the source is there again"
+REPLACED, GONE, BACK = (
+    "the source is another directory now",
+    "the source is gone, or cannot be read",
+    "the source is there again",
+)
 
 #: The root is looked at by the clock so seldom that only events count.
 EVENTS_ONLY = System(tick=1_000.0)
@@ -104,6 +109,22 @@ async def test_file_in_the_place_of_the_root_counts_as_no_root(root: Path) -> No
         os.rename(root, root.parent / "away")
         os.close(os.open(root, os.O_CREAT | os.O_WRONLY))
         assert await reason_of(hints) == GONE
+
+
+@pytest.mark.parametrize(("mode", "is_found"), [(0o500, True), (0o300, False), (0o600, False)])
+def test_root_that_cannot_be_read_counts_as_none(mode: int, is_found: bool) -> None:
+    user = os.geteuid()
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(mode)
+        if user == 0:  # root may read all
+            os.chown(root, 65_534, -1)
+            os.seteuid(65_534)
+        try:
+            assert (identity_of(root) is not None) == is_found
+        finally:
+            os.seteuid(user)
+            root.chmod(0o700)
 
 
 async def test_root_that_is_a_link_is_watched_where_it_leads_now(tmp_path: Path) -> None:
