@@ -3,6 +3,7 @@
 * The contract: `Endpoint`, `Session` and what they handle; `Source` and `ReadSession` for a place that is only read.
 * The short way: `SimpleSession`, a session made of blocking functions.
 * The entry point of a URL scheme: `EndpointFactory`, `Location`, `Unusable`.
+* Hints about changed directories: `Watching`, `Hints`, `HintQueue`.
 * The nouns: `Entry`, `Kind`, `Listing`, and the functions for paths.
 
 docs/endpoints.md explains them. The names in ``__all__`` are public. The modules and subpackages of this package are
@@ -33,24 +34,31 @@ if TYPE_CHECKING:
         Upload,
         nothing_ahead,
     )
+    from actorsync.endpoints.hints import Dirty, Hint, HintQueue, Hints, Lost, Watching
     from actorsync.endpoints.plugins import EndpointFactory, Location, OptionValue, Reveal, Unusable
     from actorsync.endpoints.simple import SimpleSession
     from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, join, name_of, parent_of
     from actorsync.model.row import ListingRows, Row
     from actorsync.model.text import display
+    from actorsync.planning.selection import Selection
 
 __all__ = [
     "Admit",
     "BulkListing",
     "Capabilities",
     "Content",
+    "Dirty",
     "Endpoint",
     "EndpointFactory",
     "Entry",
+    "Hint",
+    "HintQueue",
+    "Hints",
     "Kind",
     "Listing",
     "ListingRows",
     "Location",
+    "Lost",
     "ModeSetter",
     "OptionValue",
     "PrefetchingSession",
@@ -60,12 +68,14 @@ __all__ = [
     "Reveal",
     "Root",
     "Row",
+    "Selection",
     "Session",
     "SimpleSession",
     "Source",
     "Staged",
     "Unusable",
     "Upload",
+    "Watching",
     "display",
     "join",
     "name_of",
@@ -79,7 +89,9 @@ _HOMES: Final = {
     **dict.fromkeys(("Entry", "Kind", "Listing", "Problem", "Root"), "model.entry"),
     **dict.fromkeys(("join", "name_of", "parent_of"), "model.entry"),
     **dict.fromkeys(("ListingRows", "Row"), "model.row"),
+    **dict.fromkeys(("Dirty", "Hint", "HintQueue", "Hints", "Lost", "Watching"), "endpoints.hints"),
     "SimpleSession": "endpoints.simple",
+    "Selection": "planning.selection",
     "display": "model.text",
 }
 
