@@ -15,7 +15,7 @@ __all__ = ["GivingOut"]
 
 @attrs.define(eq=False)
 class GivingOut:
-    """Gives out what the schedule has ready, until it is told that the run is finished."""
+    """The way from the schedule to the connections, which ends when the run is finished."""
 
     progress: Progress
     statistics: Statistics
