@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -14,7 +15,8 @@ from actorsync.actors.connections.pool import Pool
 from actorsync.actors.connections.trash import Trash
 from actorsync.actors.observers import is_async
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
-from actorsync.actors.planner.planner import Planner
+from actorsync.actors.planner.planner import MODES_TRAIT, Planner
+from actorsync.actors.planner.survey import DELETE_TRAIT
 from actorsync.actors.publisher import Publisher
 from actorsync.actors.recorder import FactStore, Recorder
 from actorsync.actors.remote_source import RemoteSource
@@ -26,6 +28,7 @@ from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.shared_listing import SharedSource
 from actorsync.endpoints.wrappers.transform import Transformed
+from actorsync.model.entry import Root, parent_of
 from actorsync.model.event import TrashOpened
 from actorsync.model.operation import Side
 from actorsync.planning.admission.pool_size import Sizing
@@ -34,6 +37,7 @@ from actorsync.planning.order.arrivals import BIG, Arrivals
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.publishing.trash import run_directory
 from actorsync.planning.schedule import COMPARISONS, Schedule
+from actorsync.planning.walk import PartialWalk, Walk, is_same_root
 from actorsync.policy import Policy, RunOptions
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
@@ -90,13 +94,15 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
         raise TypeError("supervise takes no async observers; run_once, run_forever, make_plan and apply_once do")
     trash = _trash(journal, options)
     options = attrs.evolve(options, policy=options.policy.sparing(journal.trash.held()))
-    policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
+    options = _for_part(journal, target, options)
+    policy, shutdown = options.policy, options.shutdown
     seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
     planner = _planner(seen, target, journal, options, keeping)
     planner.trash = None if trash is None else (trash.opened, trash.place)
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic, options.shares.target)
+    sizing.want(options.control.connections)
     pool = Pool(
         sizing,
         options.statistics,
@@ -117,6 +123,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
             options,
             journal.traits(Side.SOURCE).get(KEPT_BACK, ""),
             is_first=journal.is_fresh,
+            is_remote=seen.remote is not None,
         ),
         stages=ListingStages(stages, shutdown.draining) if stages else None,
         planner=planner,
@@ -155,8 +162,61 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     return _Source(source, sent, read if remote is None else sent, remote, transformed)
 
 
+def _for_part(journal: RunJournal, target: Endpoint, options: RunOptions) -> RunOptions:
+    """Return the options of a run that lists only a part of the source; those of a whole one where it needs to be.
+
+    A whole run is needed as long as the journal does not know both sides, after a release that was broken off, and for
+    everything that another rule of the profile changes. A partial one does not look at the target: no round trip, and
+    no login, while there is nothing to do. It lists what is asked for, and the directories of what is to be tried again
+    or looked at again.
+    """
+    policy = options.policy
+    traits = journal.traits(Side.TARGET)
+    is_whole = (
+        options.within is None
+        or journal.is_fresh
+        or journal.root() is None
+        or bool(journal.release())
+        or (policy.audit is not None and policy.audit.is_alone)
+        or (policy.delete == "everything" and traits.get(DELETE_TRAIT, "") == "")
+        or traits.get(MODES_TRAIT, str(modes_for(target, None))) != str(modes_for(target, policy.modes))
+    )
+    if options.within is None or is_whole:
+        return attrs.evolve(options, within=None)
+    now, stay = options.clock.wall_ns() / 1e9, max(policy.delete_settle, policy.publish.remove_after)
+    leaving = journal.audits.leaving().items()
+    again = {*options.control.retries, *(path for path, since in leaving if not since <= now < since + stay)}
+    within = options.within | {parent_of(path) for path in again}
+    return attrs.evolve(options, within=within, policy=attrs.evolve(policy, audit=None))
+
+
+def _partial(planner: Planner, options: RunOptions, *, is_remote: bool) -> Callable[[Root], Walk | None]:
+    """Return what makes the walk of a partial scan. There is none for another root than in the last whole scan.
+
+    Listing stages hide directories with all that is in them, so they have to be shown the directories above.
+    """
+    journal, policy, within = planner.journal, options.policy, options.within
+    is_careful = is_remote or bool(options.pipeline.listing_stages)
+
+    def walk(root: Root) -> Walk | None:
+        then = journal.root()
+        if within is None or then is None or not is_same_root(then, root, has_inodes=not policy.by_size_time):
+            return None
+        hides = partial(policy.selection.hides, is_directory=True)
+        return PartialWalk(within, hides, journal.directories, not policy.by_size_time, is_careful)
+
+    return walk
+
+
 def _scanner(
-    source: Source, second_look: SecondLook, planner: Planner, options: RunOptions, told: str, *, is_first: bool
+    source: Source,
+    second_look: SecondLook,
+    planner: Planner,
+    options: RunOptions,
+    told: str,
+    *,
+    is_first: bool,
+    is_remote: bool,
 ) -> Scanner:
     policy = options.policy
     walkers = WALKERS if source.capabilities.lanes == 1 else _SHARING_WALKERS
@@ -170,6 +230,7 @@ def _scanner(
         links_are_followed=policy.links_are_followed,
         walkers=walkers,
         begin_at=() if policy.audit is not None and policy.audit.is_alone else ("",),
+        partial=_partial(planner, options, is_remote=is_remote),
         told=told,
         is_first=is_first,
     )
@@ -193,6 +254,9 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             protects=policy.protects,
             publish=policy.publish,
             approval=options.pipeline.approval,
+            settle=policy.delete_settle,
+            is_partial=options.within is not None,
+            control=options.control,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),
@@ -259,6 +323,7 @@ def _connections(
         modes=modes_for(target, policy.modes),
         is_burst=policy.publish.is_burst,
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),
+        control=options.control,
         trash=trash,
     )
     levels = options.statistics.connections

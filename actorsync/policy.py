@@ -49,6 +49,7 @@ class Policy:
     default of the target. ``links_are_errors`` fails each symbolic link of the source; ``links_are_followed`` says that
     the source shows what links lead to. ``audit`` says how the run looks at a target that the journal knows; None for
     not at all. ``publish`` says how files get their final names, and what is kept of old versions and broken transfers.
+    ``delete_settle``: what is gone is removed only if an earlier run, so many seconds ago, has found it gone as well.
     """
 
     selection: Selection
@@ -68,6 +69,7 @@ class Policy:
     transforms: tuple[Transform, ...] = ()
     audit: AuditRule | None = None
     publish: PublishRule = FILE_BY_FILE
+    delete_settle: float = 0.0
     counts_drift: bool = True
     """Whether what is known to have drifted counts, also without an audit. A plan shows what a run does, not that."""
     protected: frozenset[str] = frozenset()

@@ -91,6 +91,7 @@ async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown,
         for failure in failures:
             nursery.start_soon(failure.watch)
         nursery.start_soon(actors.pool.run, lambda: operations.statistics().current_buffer_used, send_fact.clone())
+        nursery.start_soon(actors.pool.follow, actors.planner.rules.control, send_fact.clone())
         try:
             with scope:
                 async with _source_open(actors.remote_source, send_fact.clone()), trio.open_nursery() as inner:

@@ -43,6 +43,12 @@ class Control:
         self.retries.add(path)
         self.notify()
 
+    def take_retries(self) -> frozenset[str]:
+        """Return the paths that are to be tried, and forget them."""
+        retries = frozenset(self.retries)
+        self.retries.clear()
+        return retries
+
     def rescan(self) -> None:
         """Let the next pass look at the whole source. It begins as soon as it may."""
         self._is_rescan_due = True
@@ -71,7 +77,16 @@ class Control:
         """Wait until something changes."""
         await self._changed.park()
 
-    async def until_resumed(self) -> None:
-        """Wait while the run is paused."""
-        while self._is_paused:
-            await self._changed.park()
+    async def until_resumed(self, unless: trio.Event | None = None) -> None:
+        """Wait while the run is paused, or until ``unless`` is set."""
+        async with trio.open_nursery() as nursery:
+            if unless is not None:
+                nursery.start_soon(_cancel_when, unless, nursery.cancel_scope)
+            while self._is_paused:
+                await self._changed.park()
+            nursery.cancel_scope.cancel()
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import trio
@@ -12,13 +12,14 @@ from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import BulkListing, ReadSession, Source
-from actorsync.model.entry import WHOLE_TREE, Kind, Problem, ScanComplete, Scope, join
+from actorsync.model.entry import WHOLE_TREE, Kind, Problem, Root, ScanComplete, Scope, join
 from actorsync.model.event import Learned, Scanned, Warned
 from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import Side
 from actorsync.model.row import CODES, ListingRows, decode, encode, rows_of
 from actorsync.model.text import counted, display
 from actorsync.planning.selection import Selection
+from actorsync.planning.walk import Walk, WholeWalk, directories_of
 
 __all__ = ["KEPT_BACK", "WALKERS", "Scanner", "is_slow", "select"]
 
@@ -45,8 +46,9 @@ class Scanner:
     """Walk ``source`` breadth first and send `ListingRows`, several directories at a time, then `ScanComplete`.
 
     A directory is sent before the directories in it. ``begin_at`` are the directories at which the scan begins: it
-    lists these and everything below them, and its `ScanComplete` has that `Scope`. ``links_are_errors``: a symbolic
-    link is reported as a problem instead of being hidden. ``links_are_followed``: a link that the source still shows as
+    lists these and everything below them, and its `ScanComplete` has that `Scope`. ``partial`` returns the walk of a
+    scan that lists a part of the source, or None if this root needs a whole scan. ``links_are_errors``: a symbolic link
+    is reported as a problem instead of being hidden. ``links_are_followed``: a link that the source still shows as
     one leads outside the source, nowhere, or in a circle.
 
     ``turn`` is held while a listing keeps the processor busy: threads that compete for the interpreter take three times
@@ -61,6 +63,7 @@ class Scanner:
     links_are_followed: bool = False
     walkers: int = WALKERS
     begin_at: Sequence[str] = ("",)
+    partial: Callable[[Root], Walk | None] = lambda _: None
     second_look: SecondLook = attrs.field(default=attrs.Factory(lambda self: SecondLook(self.source), takes_self=True))
     """Tells whether a directory that cannot be listed has vanished."""
     told: str = ""
@@ -77,18 +80,19 @@ class Scanner:
         """Scan once. Raises `GuardRefused` when the root is not a directory that can be read."""
         with holding(listings, facts):
             root = await self.source.identify()
-            scope = Scope.of(self.begin_at)
-            await self._walk(scope, listings, facts)
-            if scope == WHOLE_TREE:
+            walk = self.partial(root)
+            if walk is None:
+                walk = WholeWalk(Scope.of(self.begin_at))
+            await self._list_all(walk, listings, facts)
+            if walk.scope == WHOLE_TREE:
                 await self._report_kept_back(facts)
                 if self.is_first and not self._found:
                     await facts.send(Warned(nothing_text(self.source.display, self._hidden)))
-            await listings.send(ScanComplete(root, scope, self._problems))
+            await listings.send(ScanComplete(root, walk.scope, self._problems))
 
-    async def _walk(
-        self, scope: Scope, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]
+    async def _list_all(
+        self, walk: Walk, listings: trio.MemorySendChannel[Finding], facts: trio.MemorySendChannel[Fact]
     ) -> None:
-        frontier: deque[str] = deque(sorted(scope.directories, key=encode))
         changed = trio.Condition()
         busy = 0
 
@@ -97,20 +101,22 @@ class Scanner:
             async with self.source.open_session() as session:
                 while True:
                     async with changed:
-                        while not frontier and busy:
+                        while walk.is_empty and busy:
                             await changed.wait()
-                        if not frontier:
+                        if walk.is_empty:
                             return
-                        share = min(BATCH, -(-len(frontier) // self.walkers))
-                        batch = [frontier.popleft() for _ in range(share)]
+                        batch = walk.next(min(BATCH, -(-len(walk) // self.walkers)))
                         busy += 1
-                    found = [await self._confirmed(session, it) for it in await self._list(session, batch)]
-                    frontier.extendleft(reversed(batch[len(found) :]))
-                    results, scanned, below = self._select(found)
-                    await facts.send(Several(scanned))
-                    await listings.send(tuple(results))
+                    listed = await self._list(session, batch)
+                    walk.put_back(batch[len(listed) :])
+                    found = [await self._confirmed(session, it) for it in walk.judge(listed)]
+                    results, scanned = self._select(found)
+                    below = [path for selected in results for path in walk.below(selected)]
+                    if results:
+                        await facts.send(Several(scanned))
+                        await listings.send(tuple(results))
                     async with changed:
-                        frontier.extend(below)
+                        walk.add(below)
                         busy -= 1
                         changed.notify_all()
 
@@ -126,11 +132,10 @@ class Scanner:
                 await facts.send(Warned(text))
             await facts.send(Learned(Side.SOURCE, KEPT_BACK, text))
 
-    def _select(self, found: Sequence[ListingRows]) -> tuple[list[ListingRows], list[Scanned], list[str]]:
-        """Return what of some directories is mirrored, an event for each of them, and the directories in them."""
+    def _select(self, found: Sequence[ListingRows]) -> tuple[list[ListingRows], list[Scanned]]:
+        """Return what of some directories is mirrored, and an event for each of them."""
         results: list[ListingRows] = []
         scanned: list[Scanned] = []
-        below: list[str] = []
         for listed in found:
             selected, problems = select(listed, self.selection, links_are_errors=self.links_are_errors)
             left_out = self._left_out(listed, selected) if selected.hidden else NOTHING
@@ -142,8 +147,7 @@ class Scanner:
             self._problems += 0 if listed.problem else len(problems)
             scanned.append(Scanned(listed.directory, files, len(directories), len(selected.hidden), problems, left_out))
             results.append(selected)
-            below += directories
-        return results, scanned, below
+        return results, scanned
 
     def _left_out(self, listed: ListingRows, selected: ListingRows) -> LeftOut:
         """Return the reasons why ``selected`` hides entries of a directory. What a pattern excludes has no other."""
@@ -226,11 +230,6 @@ def nothing_text(source: str, hidden: int) -> str:
 def is_slow(seconds: float, entries: int) -> bool:
     """Tell by the time of one call whether a source is slow: a disk that is cold, or far away."""
     return seconds > SLOW_CALL + entries * SLOW_ENTRY
-
-
-def directories_of(listed: ListingRows) -> list[str]:
-    """Return the paths of the directories in a directory."""
-    return [join(listed.directory, decode(row[0])) for row in listed.rows if row[1] == _DIRECTORY]
 
 
 def select(

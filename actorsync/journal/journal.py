@@ -34,6 +34,7 @@ from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
 from actorsync.journal import audits, meta, releases, schema, trash
 from actorsync.journal.audit_memory import AuditMemory
+from actorsync.journal.directories import DirectoryMemory
 from actorsync.journal.file import (
     check_structure,
     connect_to_memory,
@@ -45,7 +46,7 @@ from actorsync.journal.file import (
 )
 from actorsync.journal.trash_memory import TrashMemory
 from actorsync.journal.writes import write_facts
-from actorsync.model.entry import Entry, Listing, Root, ScanComplete
+from actorsync.model.entry import WHOLE_TREE, Entry, Listing, Root, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Publish, Side
@@ -91,6 +92,8 @@ class Journal:
         self._has_index = False
         self.audits = AuditMemory(self._read)
         """What the audits of the target have found."""
+        self.directories = DirectoryMemory(self._read)
+        """Which directories the mirror has."""
         self.trash = TrashMemory(self._read, self._transaction)
         """What runs have changed, and what of it was undone."""
 
@@ -213,7 +216,7 @@ class Journal:
             case Resized(ceiling=ceiling):
                 return ceiling == self.ceiling()
             case ScanComplete():
-                return fact.root == self.root()
+                return fact.scope != WHOLE_TREE or fact.root == self.root()
             case _:
                 return False
 

@@ -14,7 +14,7 @@ from actorsync.journal import audits, leaving, releases, trash
 from actorsync.journal.meta import Value, fit, trait_key, write_meta
 from actorsync.journal.rows import INSERT, NO_SOURCE, UPSERT, Row, foreign_row, half, put, row_of, upsert
 from actorsync.journal.schema import bounds, dump, split
-from actorsync.model.entry import Entry, Kind, ScanComplete, join
+from actorsync.model.entry import WHOLE_TREE, Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,
     Audited,
@@ -177,7 +177,7 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
             _drop_foreign(connection, path)
         case SurveyComplete():
             write_meta(connection, "surveyed", "1")
-        case ScanComplete():
+        case ScanComplete() if fact.scope == WHOLE_TREE:  # a part of a tree does not tell what the whole is
             write_meta(connection, "root", dump(fact.root))
         case TargetSeen(at, root):
             audits.write_seen(connection, at)

@@ -279,9 +279,13 @@ def _left_out_text(left_out: LeftOut) -> str:
     return text
 
 
+#: Seconds. What waits less than this for a second look is gone before anybody has read that it waits.
+_SOON: Final = 10.0
+
+
 def _delayed_text(report: Report) -> str:
     """Return what is said of entries that are gone from the source and stay for a while, or ""."""
-    if not report.delayed or report.delayed_until is None:
+    if not report.delayed or report.delayed_until is None or report.delayed_until < report.started_at + _SOON:
         return ""
     stay = "stays" if report.delayed == 1 else "stay"
     until = moment(report.delayed_until)

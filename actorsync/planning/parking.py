@@ -73,14 +73,15 @@ class Parking:
     is_patient: bool
     troubles: Mapping[str, Parked] = attrs.Factory(dict)
     now: float = 0.0
+    retries: Collection[str] = ()
     _met: set[str] = attrs.Factory(set)
     _done: set[str] = attrs.Factory(set)
     _failed: dict[str, Failed] = attrs.Factory(dict)
     _is_in_doubt: bool = False
 
-    def begin(self, troubles: Iterable[Parked], now: float) -> None:
-        """Begin a run with what the journal remembers."""
-        self.troubles, self.now = {trouble.path: trouble for trouble in troubles}, now
+    def begin(self, troubles: Iterable[Parked], now: float, retries: Collection[str] = ()) -> None:
+        """Begin a run with what the journal remembers, and what is tried whatever its delay."""
+        self.troubles, self.now, self.retries = {trouble.path: trouble for trouble in troubles}, now, retries
 
     def why_not(self, path: str, source: Entry | None) -> str | None:
         """Return why an operation on ``path`` is not tried now; None when it is tried.
@@ -91,7 +92,8 @@ class Parking:
         if trouble is None:
             return None
         self._met.add(path)
-        if not self.is_patient or is_due(trouble, self.now) or not _is_same(trouble.source, source):
+        is_tried = not self.is_patient or path in self.retries or is_due(trouble, self.now)
+        if is_tried or not _is_same(trouble.source, source):
             return None
         left = trouble.failed_at + delay_after(trouble.failures) - self.now
         times = f"{trouble.failures} failures"

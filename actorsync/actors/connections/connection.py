@@ -72,7 +72,7 @@ class Connection:
         have not been opened yet need not try it one after the other.
         """
         self._facts = facts
-        self._lanes = [Lane(self.context, level, operations, facts) for level in self.level.lanes]
+        self._lanes = [Lane(self.context, level, operations, facts, self.level.number) for level in self.level.lanes]
         with holding(operations, facts):
             is_last = False
             try:
@@ -107,7 +107,14 @@ class Connection:
                 if not await self._is_settled(error):
                     raise
             else:
-                return
+                if not self._has_left:
+                    return
+                self._pool.leave(self.level.number)
+
+    @property
+    def _has_left(self) -> bool:
+        """Whether the session ended because there are to be fewer connections."""
+        return any(lane.has_left for lane in self._lanes)
 
     async def _has_turn(self) -> bool:
         """Wait until there is work for this connection, and room for it; return False when there will be no more."""
@@ -146,7 +153,8 @@ class Connection:
                 await self._work(target)
                 await self._report_warnings(target)  # some things only the work shows
                 await self._report_learned()
-                self._pool.close()  # the channel of operations has ended
+                if not self._has_left:
+                    self._pool.close()  # the channel of operations has ended
         except LoginRefused:
             self._pool.forbid_logins()
             raise

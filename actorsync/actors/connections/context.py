@@ -9,6 +9,7 @@ import attrs
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.connections.pool import Pool
 from actorsync.actors.connections.trash import Trash
+from actorsync.actors.control import Control
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
@@ -55,5 +56,7 @@ class ConnectionContext:
     """Whether files get their names together, in releases."""
     warnings: Sequence[str] = ()
     """What the user should know of the run, beside the warnings of a session."""
+    control: Control = attrs.Factory(Control)
+    """What the user wants meanwhile."""
     trash: Trash | None = None
     """Where old files go; None where they are overwritten and removed."""

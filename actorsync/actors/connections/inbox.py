@@ -21,6 +21,8 @@ class Inbox:
     _operations: trio.MemoryReceiveChannel[Batch]
     _pool: Pool
     _draining: trio.Event
+    _number: int = 0
+    """The number of the connection."""
     batch: Batch = attrs.field(default=(), init=False)
     _ahead: Batch = attrs.field(default=(), init=False)
 
@@ -53,12 +55,31 @@ class Inbox:
             return False
         return True
 
+    @property
+    def is_to_leave(self) -> bool:
+        """Whether nothing is in hand, and the connection is one too many."""
+        return self.is_empty and self._pool.is_one_too_many(self._number)
+
+    async def take_or_leave(self) -> bool | None:
+        """Do as `take` does, and return None when the connection becomes one too many while it waits."""
+        result: bool | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_to_leave, nursery.cancel_scope)
+            result = await self.take()
+            nursery.cancel_scope.cancel()
+        return result
+
+    async def _cancel_to_leave(self, scope: trio.CancelScope) -> None:
+        await self._pool.until_one_too_many(self._number)
+        scope.cancel()
+
     def take_ahead(self) -> Operation | None:
         """Take the next batch before its turn, and return its first operation.
 
-        Return None if no batch is waiting, if one was taken ahead already, or if the run is draining.
+        Return None if no batch is waiting, if one was taken ahead already, if the connection is to leave, or if the run
+        is draining.
         """
-        if self._ahead or self._draining.is_set():
+        if self._ahead or self._draining.is_set() or self._pool.is_one_too_many(self._number):
             return None
         try:
             self._ahead = self._operations.receive_nowait()

@@ -44,6 +44,10 @@ class Lane:
     """The end that the connection holds and closes."""
     facts: FactChannel
     """The end that the connection holds and closes."""
+    number: int = 0
+    """The number of the connection."""
+    has_left: bool = attrs.field(default=False, init=False)
+    """Whether the lane has stopped because its connection is one too many."""
     losses: int = attrs.field(default=0, init=False)
     """Connections lost in a row while this lane had work in hand."""
     was_idle: bool = attrs.field(default=False, init=False)
@@ -56,7 +60,7 @@ class Lane:
 
     def __attrs_post_init__(self) -> None:
         context = self.context
-        self._inbox = Inbox(self.operations, context.pool, context.shutdown.draining)
+        self._inbox = Inbox(self.operations, context.pool, context.shutdown.draining, self.number)
         self._intents = Intents(self.facts, context.token, None if context.trash is None else context.trash.place)
         self._uploads = Uploads(context, self.level, self.facts, self._inbox, self._intents)
         self._verbs = BatchVerbs(context, self.level, self.facts, self._inbox)
@@ -87,6 +91,7 @@ class Lane:
 
         Raises `ConnectionLost`; call again with the next session.
         """
+        self.has_left = False
         try:
             async with self.context.source.open_session() as source:
                 await self._uploads.commit(target)
@@ -113,15 +118,24 @@ class Lane:
     # Taking work.
 
     async def _take(self, target: Session) -> bool:
-        """Take the next batch; return False if there is none. If a wait is necessary, the renames are done first."""
+        """Take the next batch; return False if there is none. If a wait is necessary, the renames are done first.
+
+        A connection that is one too many takes none.
+        """
+        if self._inbox.is_to_leave:
+            await self._uploads.commit(target)
+            self.has_left = True
+            return False
         try:
             self._inbox.take_nowait()
         except trio.WouldBlock:
             await self._uploads.commit(target)
             began = trio.current_time()
-            has_work = await self.take()
+            self.level.show("idle")
+            has_work = await self._inbox.take_or_leave()
             self.was_idle = trio.current_time() - began >= IDLE
-            return has_work
+            self.has_left = has_work is None
+            return has_work is True
         except trio.EndOfChannel:
             await self._uploads.commit(target)
             return False
@@ -137,7 +151,12 @@ class Lane:
     async def _work(self, source: ReadSession, target: Session) -> None:
         """Carry out the batch in hand. Afterwards each operation has its outcome, or waits for its rename."""
         batch, first = self._inbox.batch, self._inbox.batch[0]
-        if self.context.shutdown.draining.is_set() and not isinstance(first, Maintain | Publish | PutBack | Tidying):
+        is_begun_before = isinstance(first, Maintain | Publish | PutBack | Tidying)
+        if self.context.control.is_paused and not is_begun_before:
+            await self._uploads.commit(target)
+            await self.context.control.until_resumed(unless=self.context.shutdown.draining)
+            self.was_idle = True
+        if self.context.shutdown.draining.is_set() and not is_begun_before:
             await self._uploads.commit(target)
             await self.give_back("the run is stopping")
         elif isinstance(first, Sending):

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.actors.control import Control
 from actorsync.actors.messages import Fact, holding
 from actorsync.actors.statistics import FILE_WEIGHT, Statistics
 from actorsync.errors import ConnectionLost, LoginLapsed, LoginRefused, OwnLimit, TooManyConnections
@@ -259,6 +260,28 @@ class Pool:
         """Admit no more connections without work, because no work is left."""
         self._is_closed = True
         self._changed.unpark_all()
+
+    # What the user wants.
+
+    async def follow(self, control: Control, facts: trio.MemorySendChannel[Fact]) -> None:
+        """Keep as many connections as the user wants, until the pool is closed."""
+        with holding(facts):
+            while not self._is_closed:
+                before = self.sizing.size
+                if self.sizing.want(control.connections):
+                    await facts.send(Resized(self.sizing.size, self.sizing.ceiling, "the user wants it", before))
+                    self._changed.unpark_all()
+                await control.changed()
+
+    def is_one_too_many(self, number: int) -> bool:
+        """Return whether a connection is to leave when it is idle: more are open than the user wants."""
+        most = self.sizing.most
+        return len(self.connected) > most and number in sorted(self.connected)[most:]
+
+    async def until_one_too_many(self, number: int) -> None:
+        """Return when a connection is to leave."""
+        while not self.is_one_too_many(number):
+            await self._changed.park()
 
     # Growing.
 

@@ -14,7 +14,7 @@ from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
 from actorsync.actors.planner.memory import Rules
 from actorsync.actors.planner.progress import Progress, for_each
-from actorsync.actors.planner.removals import Removals
+from actorsync.actors.planner.removals import Delays, Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
@@ -47,10 +47,9 @@ class Intake:
     renames: Renames
     respellings: Respellings
     removals: Removals
+    delays: Delays
     dispatch: Dispatch
     held: Held
-    is_new_rule: bool
-    """Whether the last complete run had another rule for modes."""
     seen: int = 0
     """How many entries the listings held."""
     has_failed: bool = False
@@ -70,6 +69,11 @@ class Intake:
                 for directories in [(listed,) for listed in finding] if self.survey.is_pending else [finding]:
                     await self._plan_directories(directories)
         return None
+
+    @property
+    def is_new_rule(self) -> bool:
+        """Whether the last complete run had another rule for modes."""
+        return self.comparison.is_complete
 
     async def act_on_deferred(self) -> None:
         """Act on the decisions that had to wait for the end of the survey."""
@@ -211,10 +215,13 @@ class Intake:
 
         A directory may replace a file: that is overwriting it. A directory may hold anything: emptying it is a removal,
         which the profile must allow. Where it does not, the file is sent all the same: the directory may be gone by
-        now, and if not, no server lets a file replace it.
+        now, and if not, no server lets a file replace it. Where what is gone has to be seen twice, so has a directory.
         """
         is_removed = record.target.kind is Kind.FILE or self.rules.delete
         self.renames.note_replaced(now.path)
+        if record.target.kind is Kind.DIRECTORY and self.rules.delete and self.delays.is_unsettled(now.path):
+            await self._offer_removal(record)
+            return
         goes = is_removed and await self._offer_removal(record)
         if is_removed and not goes and record.source is None:
             await self.dispatch.refuse(now, "blocked by a directory that holds excluded entries; exclude it as well")

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
+from actorsync.actors.control import Control
 from actorsync.actors.pipeline import Approval
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
@@ -19,6 +20,7 @@ from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Protected
 from actorsync.planning.selection import Selection
+from actorsync.planning.walk import KnownDirectories
 
 __all__ = ["AuditMemory", "Digest", "Memory", "Rules", "SourceQueries", "TrashMemory"]
 
@@ -80,6 +82,9 @@ class Memory(Protocol):
     def record(self, path: str) -> Record | None: ...
 
     @property
+    def directories(self) -> KnownDirectories: ...
+
+    @property
     def audits(self) -> AuditMemory: ...
 
     @property
@@ -110,7 +115,9 @@ class Rules:
     time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and the times
     of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that of the
     target. ``audit`` says how the target is looked at; None for not at all. ``publish`` says how files get their names,
-    and ``approval`` what a burst waits for, see `Pipeline`.
+    and ``approval`` what a burst waits for, see `Pipeline`. What is gone is removed by a run that still finds it gone,
+    ``settle`` seconds after another one has. ``is_partial`` says that the scan lists a part of the source, and
+    ``control`` has what the user wants meanwhile.
     """
 
     selection: Selection
@@ -126,6 +133,14 @@ class Rules:
     protects: Protected | None = None
     publish: PublishRule = FILE_BY_FILE
     approval: Approval | None = None
+    settle: float = 0.0
+    is_partial: bool = False
+    control: Control = attrs.Factory(Control)
+
+    @property
+    def stays(self) -> float:
+        """For how many seconds what is gone stays on the target, from when a run has found it gone."""
+        return max(self.publish.remove_after, self.settle)
 
 
 @attrs.frozen

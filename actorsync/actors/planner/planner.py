@@ -20,6 +20,7 @@ from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
 from actorsync.actors.planner.content_checks import ContentChecks
 from actorsync.actors.planner.dispatch import Dispatch
+from actorsync.actors.planner.giving_out import GivingOut
 from actorsync.actors.planner.intake import Intake
 from actorsync.actors.planner.memory import Memory, Rules, SourceQueries
 from actorsync.actors.planner.progress import Progress
@@ -77,7 +78,7 @@ class Planner:
     is_planned: bool = False
     """Whether everything that the run has to do was planned. If not, `planned` is less than that."""
     foreign: int = 0
-    """How many entries the target keeps that no run has put there. Counted at the end, unless the run is cancelled."""
+    """How many entries the target keeps that no run has put there. Counted at the end of a whole run."""
     held: int = 0
     """How many paths stay undone. Counted at the end as well."""
     _story: _Story | None = attrs.field(default=None, init=False)
@@ -105,14 +106,15 @@ class Planner:
                     nursery.start_soon(story.dispatch.run)
                 nursery.start_soon(story.take_back, settled)
                 nursery.start_soon(story.audits.run)
-                nursery.start_soon(story.give_out, operations)
+                nursery.start_soon(story.giving_out.run, operations)
                 nursery.start_soon(story.watch_for_drain)
+                nursery.start_soon(story.giving_out.follow)
                 nursery.start_soon(story.releases.watch)
                 complete = await story.plan(listings)
                 self.is_complete = complete is not None
                 if complete is not None:
                     await story.conclude(complete.scope)
-                story.is_finished = True
+                story.giving_out.is_finished = True
                 nursery.cancel_scope.cancel()
 
     def note_connections(self, count: int) -> None:
@@ -169,8 +171,7 @@ class Planner:
             gone=removals.movable,
             is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.renames,
         )
-        seconds = rules.publish.remove_after
-        delays = Delays(journal, schedule, announcer, self.blocking, self.wall_clock_ns, seconds)
+        delays = Delays(journal, rules, schedule, announcer, self.blocking, self.wall_clock_ns)
         releases = Releases(
             rule=rules.publish,
             journal=journal,
@@ -203,9 +204,9 @@ class Planner:
             renames=renames,
             respellings=respellings,
             removals=removals,
+            delays=delays,
             dispatch=dispatch,
             held=Held(journal.trash.held(), rules.by_size_time),
-            is_new_rule=is_new_rule,
         )
         self.audits = audits = Audits(
             journal=journal,
@@ -221,7 +222,8 @@ class Planner:
         announcer.listeners += [parking.settle, survey.settle, respellings.settle, renames.settle, removals.settle]
         announcer.listeners += [checks.settle, intake.settle, audits.settle, releases.settle, self.keeping.settle]
         parts = (parking, survey, audits, renames, removals, delays, releases, dispatch, intake, leftovers)
-        return _Story(self, progress, announcer, *parts)
+        giving_out = GivingOut(progress, self.statistics, rules.control, self.draining)
+        return _Story(self, progress, announcer, *parts, giving_out)
 
 
 @attrs.define(eq=False)
@@ -247,13 +249,13 @@ class _Story:
     dispatch: Dispatch
     intake: Intake
     leftovers: Leftovers
-    is_finished: bool = False
+    giving_out: GivingOut
 
     async def plan(self, listings: trio.MemoryReceiveChannel[Finding]) -> ScanComplete | None:
         """Plan the run, and wait until it is done. Return the end of the scan; None when anything was left undone."""
         schedule = self.progress.schedule
         troubles = await self.planner.blocking(self.planner.journal.troubles)
-        self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9)
+        self.parking.begin(troubles, self.planner.wall_clock_ns() / 1e9, self.planner.rules.control.take_retries())
         if self.planner.is_audit:
             return await self._audit(listings)
         await self.leftovers.sweep_first()
@@ -271,6 +273,7 @@ class _Story:
         if has_records or await self.planner.blocking(self.planner.journal.owned_count) > 0:
             await self.audits.begin()
         await self.removals.begin()
+        await self.delays.begin()
         complete = await self.intake.run(listings)
         if is_survey and await self.survey.finish():
             await self.audits.note_survey()
@@ -282,7 +285,8 @@ class _Story:
         if complete is not None:
             await self.dispatch.finish()
             if not self.planner.draining.is_set():
-                await self.delays.delay(complete.scope, self.removals.kept_back, self.intake.unseen)
+                moved = self.renames.old_paths
+                await self.delays.delay(complete.scope, moved, self.removals.kept_back, self.intake.unseen)
             await self._announce_totals()
         await self.renames.start()
         await self.renames.replace_undone(self.dispatch.take)
@@ -291,6 +295,7 @@ class _Story:
         await self.progress.until_idle()
         await self.intake.checks.follow_up(self.intake.act_on)  # after a drain, what is not sent counts as left
         await self.audits.finish()
+        await self.giving_out.until_resumed()
         if self.planner.draining.is_set():
             schedule.drain()  # `watch_for_drain` may be late, and what is left must be known before the end
             self.releases.note_drain()
@@ -328,7 +333,8 @@ class _Story:
     def _read_end(self) -> Iterable[tuple[str, Entry | None]]:
         """Return the temporaries that are left, and count what the report tells, in one hop to a thread."""
         journal = self.planner.journal
-        self.planner.foreign, self.planner.held = journal.foreign_count(), journal.trash.held_count()
+        self.planner.foreign = 0 if self.planner.rules.is_partial else journal.foreign_count()
+        self.planner.held = journal.trash.held_count()
         return journal.pending()
 
     async def _recall(self) -> None:
@@ -358,19 +364,6 @@ class _Story:
             await self.announcer.send(change)
 
     # The tasks beside the story.
-
-    async def give_out(self, operations: trio.MemorySendChannel[Batch]) -> None:
-        """Send what may be done next to the connections, until the run is finished."""
-        schedule = self.progress.schedule
-        with operations:
-            while not self.is_finished:
-                batch = schedule.next_batch()
-                # What is held back by its rank will need connections soon: they log in meanwhile.
-                self.planner.statistics.operations_ready = schedule.ready + schedule.arrivals.held
-                if batch is None:
-                    await self.progress.wait()
-                else:
-                    await operations.send(batch)
 
     async def take_back(self, settled: trio.MemoryReceiveChannel[Settlement]) -> None:
         """Settle the outcomes of what was given out, and announce what follows from them."""

@@ -134,22 +134,30 @@ class Removals:
         """
         await self._drop_outside(complete.scope)
         removals = self.schedule.removals
-        ours = coming + await self.blocking(self.journal.owned_count)
-        root_then = await self.blocking(self.journal.root)
-        foreign = sum(removal.is_foreign for removal in removals)
-        known = self._ours_before + self._foreign_used + foreign
-        request = RemovalRequest(len(removals), ours, seen, root_then, complete.root, foreign, known)
-        reason = objection(request, self.rules.max_delete, any_device=self.rules.any_device)
+        reason = await self._objection(complete, seen, coming) if removals else None
         if reason is not None:
             await self.announcer.send(RemovalsRefused(reason, len(removals)))
             await self.announcer.settle(self.schedule.drop_removals("a guard refused"))
             return False
         self._unlisted = unlisted
         self._guarded = frozenset(removal.path for removal in removals)
-        await self.announcer.send(complete)
+        if not complete.scope.is_shallow:
+            await self.announcer.send(complete)
         await self._confirm_absence()
         await self._postpone_removals()
         return True
+
+    async def _objection(self, complete: ScanComplete, seen: int, coming: int) -> str | None:
+        """Return why a guard refuses the removals. It counts all that the journal has, so that takes time."""
+        removals = self.schedule.removals
+        ours = coming + await self.blocking(self.journal.owned_count)
+        root_then = await self.blocking(self.journal.root)
+        foreign = sum(removal.is_foreign for removal in removals)
+        known = self._ours_before + self._foreign_used + foreign
+        if complete.scope.is_shallow:  # what was not listed, and is not known to be gone, is there
+            seen += max(0, ours - coming - sum(not gone.is_foreign for gone in self._gone.values()))
+        request = RemovalRequest(len(removals), ours, seen, root_then, complete.root, foreign, known)
+        return objection(request, self.rules.max_delete, any_device=self.rules.any_device)
 
     async def release(self) -> None:
         """Remove what may be removed, and wait until that is done. Only after `decide` has returned True."""
@@ -193,7 +201,7 @@ class Removals:
 
     async def _drop_outside(self, scope: Scope) -> None:
         """Drop removals outside the scope of the scan: it cannot know what is missing there."""
-        outside = frozenset(it.path for it in self.schedule.removals if not scope.contains(it.path))
+        outside = frozenset(it.path for it in self.schedule.removals if not scope.decides(it.path))
         if outside:
             await self.announcer.settle(self.schedule.drop_removals("it is outside the scope of the scan", outside))
 
@@ -235,35 +243,52 @@ class Removals:
             await self.announcer.send(RemovalsWithheld(self._postponed, reason))
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Delays:
-    """Leave removals to later runs until their time has come. ``seconds`` count from the first run that planned it."""
+    """Leave removals to later runs until their time has come: see `Rules.stays`."""
 
     journal: Memory
+    rules: Rules
     schedule: Schedule
     announcer: Announcer
     blocking: Blocking
     wall_clock_ns: Callable[[], int]
-    seconds: float
+    _since: Mapping[str, float] = attrs.Factory(dict)
 
-    async def delay(self, scope: Scope, kept: Collection[str], unlisted: Collection[str]) -> None:
+    async def begin(self) -> None:
+        """Learn since when earlier runs have found what gone."""
+        self._since = await self.blocking(self.journal.audits.leaving)
+
+    def is_unsettled(self, path: str) -> bool:
+        """Return whether a directory may not make way for a file yet, because no run has found it gone for long enough.
+
+        What it holds is lost with it. Where the profile only keeps what is gone for a while, it makes way at once.
+        """
+        seconds, now = self.rules.settle, self.wall_clock_ns() / 1e9
+        return seconds > 0 and not self._since.get(path, now) + seconds <= now
+
+    async def delay(
+        self, scope: Scope, moved: Collection[str], kept: Collection[str], unlisted: Collection[str]
+    ) -> None:
         """Delay removals, but not those that make way for something new. Call it when all are planned.
 
-        ``kept`` are removals that a stage of the caller has kept back, ``unlisted`` directories of the source that
-        could not be listed: what is below them may be gone or not.
+        ``moved`` are the old names of files that get another one, ``kept`` removals that a stage of the caller has kept
+        back, ``unlisted`` directories of the source that could not be listed: what is below them may be gone or not.
         """
-        gone = {it.path for it in self.schedule.removals if scope.contains(it.path)}
-        since = await self.blocking(self.journal.audits.leaving)
-        if not (since or (gone and self.seconds)):
+        gone = {it.path for it in self.schedule.removals if scope.decides(it.path) and it.path not in moved}
+        since, seconds = self._since, self.rules.stays
+        if not (since or (gone and seconds)):
             return
         now = self.wall_clock_ns() / 1e9
-        stays = lingering(gone, self.schedule.making_way, since, now, self.seconds)
+        stays = lingering(gone, self.schedule.making_way, since, now, seconds)
         self.schedule.forget_removals(stays.paths)
-        returned = [
+        there = {
             path
             for path in since
             if path not in gone and path not in kept and scope.contains(path) and not _is_below(path, unlisted)
-        ]
+        }
+        # What is in a directory that has come back was not looked at, or is there, too: its time begins anew.
+        returned = [path for path in since if path in there or (path not in gone and _is_below(path, there))]
         if stays.paths or returned:
             paths, found = tuple(sorted(stays.paths)), tuple(sorted(stays.found))
             await self.announcer.send(RemovalsDelayed(paths, stays.first, stays.last, now, found, tuple(returned)))

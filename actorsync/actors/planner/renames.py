@@ -97,7 +97,7 @@ class Renames:
         then = await self.blocking(self.journal.root)
         if complete is None or then is None or then.device is None or then.device != complete.root.device:
             return {}  # inodes can be compared on one device only
-        return {path: gone for path, gone in self.gone().items() if complete.scope.contains(path)}
+        return {path: gone for path, gone in self.gone().items() if complete.scope.decides(path)}
 
     async def prove(self, now: Entry, was: Record) -> Move | None:
         """Return the move of a file to another spelling of its name, if it is proved to be the old one."""

@@ -34,6 +34,8 @@ class Sizing:
     is_automatic: bool = False
     share: Share = attrs.Factory(Share)
     size: int = attrs.field(init=False)
+    wanted: int | None = None
+    """The most that the user wants for the time being; None for ``cap``."""
     _limit: int | None = None
     """More than this were rejected, by the server or by this machine."""
     _patience: float = FIRST_PATIENCE
@@ -52,7 +54,22 @@ class Sizing:
 
     @property
     def _allowed(self) -> int:
-        return min(self.cap, self._limit or self.cap)
+        return min(self.most, self._limit or self.cap)
+
+    @property
+    def most(self) -> int:
+        """The highest size that is wanted: at least one connection has to do the work."""
+        return self.cap if self.wanted is None else max(1, min(self.cap, self.wanted))
+
+    def want(self, count: int | None) -> bool:
+        """Have at most ``count`` connections from now on; None for ``cap``. Return whether the size has changed."""
+        before, then = self.size, self.most
+        self.wanted = count
+        if self.most > then and not self.is_automatic:
+            self.size = self._allowed
+        self.size = min(self.size, self._allowed)
+        self._is_settled = False
+        return self.size != before
 
     def refused(self, connected: int, now: float, *, by_server: bool = True) -> None:
         """Take note that one more connection was rejected while there were ``connected``, which is at least 1.
@@ -86,7 +103,7 @@ class Sizing:
             self._watched_since = None
             return False
         is_at_limit = self.size >= self._allowed
-        if self._is_settled or self.size >= self.cap or (is_at_limit and now < self._try_again_at):
+        if self._is_settled or self.size >= self.most or (is_at_limit and now < self._try_again_at):
             return False
         if self.is_automatic and not self._has_helped(now, done):
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from actorsync.actors.backoff import Backoff
+from actorsync.actors.control import Control
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import Blocking, inline
 from actorsync.actors.pipeline import Pipeline
@@ -96,6 +97,8 @@ class Mirror:
         observe: Callable[[Event], None] = lambda event: None,
         pipeline: Pipeline | None = None,
         feed: Feed | None = None,
+        within: Iterable[str] | None = None,
+        control: Control | None = None,
     ) -> Report:
         self.events.clear()
         with trio.fail_after(3_600):
@@ -113,6 +116,8 @@ class Mirror:
                     ),
                     pipeline=pipeline or Pipeline(),
                     feed=feed,
+                    control=control or Control(),
+                    within=None if within is None else frozenset(within),
                 ),
             )
 

@@ -36,7 +36,7 @@ from actorsync.endpoints.contract import Relocation, Upload
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import Directory, File, Node
 from actorsync.journal import Journal
-from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, name_of, parent_of
 from actorsync.model.event import (
     Adopted,
     Confirmed,
@@ -128,6 +128,8 @@ class Oracle:
     trash: TrashOracle = attrs.field(init=False)
 
     policy: Policy | None = None
+    #: Whether the run lists a part of the source.
+    is_partial: bool = False
     listings: Mapping[str, Listing] = attrs.Factory(dict)
     events: list[Event] = attrs.Factory(list)
     _removing: str | None = None
@@ -515,7 +517,9 @@ class Oracle:
             self.blame(f"8: remove {path!r}, which was not seen to be gone")
         if not policy.delete and (record.target.kind is not Kind.FILE or self._seen(path) is not Kind.DIRECTORY):
             self.blame(f"8: remove {path!r}, and delete is off")
-        for directory, listing in self.listings.items():
+        if policy.delete_settle and not self._was_gone_before(path, record):
+            self.blame(f"8: remove {path!r}, and no earlier run has found it gone")
+        for directory, listing in () if self.is_partial else self.listings.items():
             for entry in listing.entries:
                 below = entry.kind is Kind.DIRECTORY and policy.selection.is_included(entry.path, is_directory=True)
                 if below and entry.path not in self.listings:
@@ -537,6 +541,15 @@ class Oracle:
         if not policy.max_delete.is_unlimited and len(self._removed) > policy.max_delete.limit(self._ours_before):
             self.blame(f"8: remove {path!r}, the one too many of {self._ours_before}")
 
+    def _was_gone_before(self, path: str, record: Record) -> bool:
+        """Whether an earlier run has found an entry gone as well, or a directory, or another name, takes its place."""
+        is_replaced = record.target.kind is Kind.FILE and self._seen(path) is Kind.DIRECTORY
+        is_moved = any(
+            isinstance(event, Skipped) and isinstance(event.operation, Move) and event.operation.target.path == path
+            for event in self.events
+        )
+        return is_replaced or is_moved or path in self.journal.audits.leaving()
+
     def _unsent(self) -> Iterator[Entry]:
         """What the source has and the target has not got, as far as this run came, and what could not be looked at."""
         # What fails once removing has begun could not keep it from beginning.
@@ -544,7 +557,7 @@ class Oracle:
             if isinstance(event, Failed) and isinstance(event.operation, Copy | MakeDirectory):
                 yield event.operation.source
         for directory, listing in self.listings.items():
-            if listing.problem is not None and not listing.problem.vanished:
+            if listing.problem is not None and not listing.problem.vanished and not self._was_only_hinted(directory):
                 yield Entry(directory, Kind.DIRECTORY)
 
     def _gone_as_a_whole(self, path: str) -> str:
@@ -564,13 +577,19 @@ class Oracle:
             for listing in self.listings.values()
             for entry in listing.entries
         )
-        if not seen and (self._ours_before or 0) > 1:
+        if not seen and (self._ours_before or 0) > 1 and not self.is_partial:
             self.blame(f"8: remove {path!r}, and the source is empty")
 
     def _entry_seen(self, path: str) -> Entry | None:
         """What this run's scan found at ``path``; None for nothing, or when that is not known."""
         listing = self.listings.get(parent_of(path))
         return next((e for e in listing.entries if e.path == path), None) if listing is not None else None
+
+    def _was_only_hinted(self, directory: str) -> bool:
+        """Whether a partial run was told of a directory that is not there: then the listing of its parent tells."""
+        listing = self.listings[directory]
+        is_hint = self.is_partial and directory != "" and listing.problem is not None
+        return is_hint and self._seen(directory) is not Kind.DIRECTORY
 
     def _seen(self, path: str) -> Kind | None:
         entry = self._entry_seen(path)
@@ -581,7 +600,7 @@ class Oracle:
         was = record.target.kind if record is not None else None
         while path:
             parent = self.listings.get(parent_of(path))
-            if parent is not None:
+            if parent is not None and not self._was_only_hinted(parent_of(path)):
                 kind = self._seen(path)
                 return (
                     parent.problem is None

@@ -15,6 +15,7 @@ from actorsync.endpoints.releases import Publication, Published
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
 from actorsync.journal.audit_memory import AuditMemory
+from actorsync.journal.directories import DirectoryMemory
 from actorsync.journal.trash_memory import TrashMemory
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Event, Parked
@@ -238,6 +239,10 @@ class WatchedJournal:
     def kept_names(self, directory: str) -> Sequence[str]:
         self._meet("read")
         return self.inner.kept_names(directory)
+
+    @property
+    def directories(self) -> DirectoryMemory:
+        return self.inner.directories
 
     def ceiling(self) -> int | None:
         return self.inner.ceiling()
