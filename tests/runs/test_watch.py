@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorsync.actors.control import Control
 from actorsync.actors.shutdown import Shutdown
-from actorsync.actors.watcher import Watcher
+from actorsync.actors.watching.watcher import Watcher
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.model.event import Event, WatchLost, WatchStarted
 from actorsync.model.report import Report
@@ -28,7 +29,7 @@ class Stage:
     """A loop over a source that is watched by fake hints. Passes take ``seconds`` and end as ``script`` says."""
 
     seconds: float = 0.1
-    script: Iterator[tuple[int, Left]] = iter(())
+    script: Iterator[tuple[int, Left]] = attrs.Factory(lambda: iter(()))
     shutdown: Shutdown = attrs.Factory(Shutdown)
     control: Control = attrs.Factory(Control)
     hints: FakeHints = attrs.Factory(FakeHints)
@@ -104,7 +105,7 @@ async def test_a_change_is_mirrored_after_a_rest(autojump_clock: MockClock) -> N
 
 async def test_no_hint_begins_no_pass(autojump_clock: MockClock) -> None:
     stage = Stage()
-    assert turns(await stage.play(lambda: trio.sleep(HOUR / 2))) == [(0.0, "start")]
+    assert turns(await stage.play(partial(trio.sleep, HOUR / 2))) == [(0.0, "start")]
 
 
 async def test_hints_during_a_pass_are_taken_by_the_next(autojump_clock: MockClock) -> None:
@@ -169,7 +170,7 @@ async def test_an_unreachable_target_is_tried_less_and_less_and_keeps_the_change
 
 async def test_a_drain_between_passes_ends_at_once_with_0(autojump_clock: MockClock) -> None:
     stage = Stage(script=iter([(1, Left({"a"}))]))
-    await stage.play(lambda: trio.sleep(0.5))
+    await stage.play(partial(trio.sleep, 0.5))
     assert (stage.code, round(stage.ended_at, 3), len(stage.began)) == (0, 0.5, 1)
 
 
@@ -187,7 +188,7 @@ async def test_a_drain_during_the_rest_begins_no_pass(autojump_clock: MockClock)
 @pytest.mark.parametrize("code", [0, 1, 3])
 async def test_a_drain_during_a_pass_ends_with_its_exit_code(code: int, autojump_clock: MockClock) -> None:
     stage = Stage(seconds=5, script=iter([(code, Left())]))
-    await stage.play(lambda: trio.sleep(1))
+    await stage.play(partial(trio.sleep, 1))
     assert (stage.code, round(stage.ended_at, 3)) == (code, 5.0)
 
 
@@ -258,7 +259,7 @@ async def test_a_retry_lists_the_directory_of_its_path_at_once(autojump_clock: M
 
 async def test_a_full_pass_follows_after_the_interval(autojump_clock: MockClock) -> None:
     stage = Stage()
-    assert turns(await stage.play(lambda: trio.sleep(HOUR + 1))) == [(0.0, "start"), (HOUR, "reconcile")]
+    assert turns(await stage.play(partial(trio.sleep, HOUR + 1))) == [(0.0, "start"), (HOUR, "reconcile")]
 
 
 async def test_what_the_watch_raises_is_raised_alone(autojump_clock: MockClock) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.actors.watcher import Watcher
+from actorsync.actors.watching.watcher import Watcher
 from actorsync.ending import the_cause
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.hints import Watching

@@ -99,14 +99,14 @@ def test_an_unreachable_target_gets_everything_back_after_growing_delays() -> No
     now, delays = 10.2, []
     for _ in range(9):
         turn = agenda.begin(now)
-        assert turn.within == {"a"}
+        assert turn.within == frozenset({"a"})
         agenda.end(turn, Left(is_unreachable=True), now)
         delays.append(agenda.due() - now)
         now = agenda.due()
     assert delays == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60, 60])
     agenda.hint({"b"}, now)
     assert agenda.due() == pytest.approx(now + SETTLE)  # as the delay is over
-    assert agenda.begin(now + SETTLE).within == {"a", "b"}
+    assert agenda.begin(now + SETTLE).within == frozenset({"a", "b"})
 
 
 def test_a_full_pass_that_could_not_do_its_work_is_repeated_as_a_full_one() -> None:
@@ -124,7 +124,7 @@ def test_what_failed_is_listed_again_after_growing_delays_and_keeps_nothing_else
     now, delays = 1.0, []
     for _ in range(9):
         turn = agenda.begin(now)
-        assert turn.within == {"bad"}
+        assert turn.within == frozenset({"bad"})
         agenda.end(turn, Left({"bad"}), now)
         delays.append(agenda.due() - now)
         now = agenda.due()
