@@ -174,8 +174,8 @@ class _Held:
                 raise self._failure  # the session sees the error that its user has left it with
             if trio.current_time() >= self._idle_until:
                 return
-            if trio.current_time() >= self._next and not await self._answers():
-                return
+            if trio.current_time() >= self._next:
+                await self._answers()  # cancels this task if not
 
     @property
     def _next(self) -> float:
