@@ -71,7 +71,8 @@ for command in (undo, history, trash):
 
 @cli.command()
 @profile_argument
-@click.option("--once", is_flag=True, help="Mirror once and ignore sync.every.")
+@click.option("--once", is_flag=True, help="Mirror once and ignore sync.watch and sync.every.")
+@click.option("--watch", is_flag=True, help="Mirror each change as it happens, as with sync.watch.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them, like plan.")
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {_CHANGES}.")
@@ -91,6 +92,7 @@ def run(
     is_program: bool | None,
     profile: Path,
     once: bool,
+    watch: bool,
     dry_run: bool,
     as_json: bool,
     verbose: bool,
@@ -101,7 +103,7 @@ def run(
     rebuild: bool,
     stop_on_enter: bool,
 ) -> int:
-    """Make the target equal to the source, once or every sync.every.
+    """Make the target equal to the source, once, every sync.every, or with each change.
 
     The first Ctrl-C finishes the transfers in progress and stops, the second cancels them, the third exits
     immediately. The next run continues where this one stopped.
@@ -110,7 +112,8 @@ def run(
     if dry_run and rebuild:
         raise click.UsageError("--dry-run and --rebuild cannot be combined: a dry run changes nothing.")
     with logging_to(log_file) as log:
-        loaded = load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
+        more = [*(["sync.watch=true"] if watch else []), *([] if bwlimit is None else [f"sync.bwlimit={bwlimit}"])]
+        loaded = load(profile, (*overrides, *more))
         from actorsync.cli import foreground
 
         if dry_run:

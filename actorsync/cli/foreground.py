@@ -55,10 +55,11 @@ class Options:
 
 
 def run(profile: Profile, options: Options) -> int:
-    """Mirror once or, with ``sync.every``, until stopped; return the exit code."""
+    """Mirror once or, with ``sync.watch`` or ``sync.every``, until stopped; return the exit code."""
     share_one_heap()
-    every = None if options.is_once else profile.sync.every
-    if every is not None:
+    repeats = profile.repeats and not options.is_once
+    every = profile.sync.every if repeats and not profile.sync.watch else None
+    if repeats:
         require_repeatable(profile)
     profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
     statistics = Statistics()
@@ -68,7 +69,7 @@ def run(profile: Profile, options: Options) -> int:
     of_run = _options(profile, shutdown, [output.observe], statistics, options.log)
 
     async def work() -> int:
-        if every is not None:
+        if repeats:
             return await run_forever(profile, of_run, is_rebuilding=options.is_rebuilding)
         report = await run_once(profile, of_run, is_rebuilding=options.is_rebuilding)
         return report.exit_code

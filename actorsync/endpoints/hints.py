@@ -7,8 +7,8 @@ hints, and another machine that writes to a network drive causes none. A pass ov
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 import attrs
@@ -16,7 +16,7 @@ import trio
 
 from actorsync.planning.selection import Selection
 
-__all__ = ["MOST_DIRECTORIES", "Dirty", "Hint", "HintQueue", "Hints", "Lost", "Watching"]
+__all__ = ["MOST_DIRECTORIES", "Dirty", "Hint", "HintQueue", "Hints", "Lost", "Watching", "alongside"]
 
 #: The most directories that wait in a `HintQueue`. A pass over more of them is hardly cheaper than one over the source.
 MOST_DIRECTORIES: Final = 4_096
@@ -111,3 +111,17 @@ class HintQueue:
         hint = self._lost or Dirty(frozenset(self._dirty))
         self._lost, self._dirty, self._filled = None, set(), trio.Event()
         return hint
+
+
+@asynccontextmanager
+async def alongside(run: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
+    """Run a task during the block, and cancel it at the end. One error leaves as it is, and not in a group."""
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            yield
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from None

@@ -1,7 +1,7 @@
 """The journal: what both sides looked like when they last agreed, in one SQLite file per profile.
 
 ``journal`` is the interface, ``writes`` turns events into rows, ``schema`` holds the tables and their versions,
-``file`` opens and locks the file, and ``network_filesystem`` finds out where SQLite's locks cannot be trusted.
+and ``file`` opens and locks the file.
 """
 
 from actorsync.journal.journal import (

@@ -17,9 +17,9 @@ import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from actorsync.endpoints.shared.filesystem_type import network_name
 from actorsync.errors import FatalError, JournalLocked, JournalUnusable
 from actorsync.journal import audits, meta, schema
-from actorsync.journal.network_filesystem import network_name
 from actorsync.model.row import decode
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from actorsync.endpoints.shared import filesystem_type as journal_place
 from actorsync.journal import file as journal_file
-from actorsync.journal import network_filesystem as journal_place
 from actorsync.journal import open_journal
 from tests.support.journal_damage import everything, garbage, moved_aside
 from tests.support.site import Ran, Site, tree

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
+from actorsync.endpoints.hints import Hints
 from actorsync.endpoints.local import publish as releases
 from actorsync.endpoints.local.content import LocalContent
 from actorsync.endpoints.local.links import KeepsBack
@@ -35,6 +36,7 @@ from actorsync.model.row import ListingRows
 from actorsync.model.text import display
 from actorsync.model.traits import Traits
 from actorsync.planning.name_folding import NewSpelling
+from actorsync.planning.selection import Selection
 
 __all__ = ["LocalEndpoint", "LocalSession"]
 
@@ -70,6 +72,7 @@ class LocalEndpoint:
         keeps_back: KeepsBack | None = None,
         outside: str = "",
     ) -> None:
+        self._path = root
         self.root = Path(os.path.realpath(root))
         self.links = links
         self.tree = Tree(os.fspath(self.root), follow=links == "follow", keeps_back=keeps_back, outside=outside)
@@ -92,6 +95,16 @@ class LocalEndpoint:
     async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is missing, not a directory, or cannot be read."""
         return await self.hop(self.tree.identify)
+
+    def watch(self, selection: Selection) -> AbstractAsyncContextManager[Hints]:
+        """Watch the directory that the path of the root leads to, also when that is another one than at first."""
+        from actorsync.endpoints.local.watching.local_hints import watch_directory  # of use to a run that watches only
+
+        return watch_directory(self._path, self._again, selection)
+
+    def _again(self) -> LocalEndpoint:
+        tree = self.tree
+        return LocalEndpoint(self._path, links=self.links, keeps_back=tree.keeps_back, outside=tree.outside)
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[LocalSession]:

@@ -10,7 +10,8 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -91,6 +92,12 @@ class Tree:
         """Return a walk below the root, and in the directory beside it that may be used as well."""
         return Walk(self.root, self.outside)
 
+    @contextmanager
+    def opened(self, directory: str) -> Iterator[int]:
+        """Open a directory, by its path without links; return the descriptor."""
+        with self.walk() as walk:
+            yield walk.directory(directory)
+
     def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be read."""
         try:
@@ -140,7 +147,7 @@ class Tree:
         return results
 
     def _listed(self, walk: Walk, directory: str) -> ListingRows:
-        real = self._resolve(directory)
+        real = self.resolve(directory)
         return without_kept_back(ListingRows(directory, self._rows(walk, directory, real)), real, self.keeps_back)
 
     def _rows(self, walk: Walk, directory: str, real: str) -> list[Row]:
@@ -157,7 +164,7 @@ class Tree:
                     continue
                 name, kind = item.name, kinds[status.st_mode >> _FORMAT_BITS]
                 if is_following and kind == _LINK:
-                    status = self._followed(join(directory, name)) or status
+                    status = self.followed(join(directory, name)) or status
                     kind = kinds[status.st_mode >> _FORMAT_BITS]
                 rows.append(
                     (
@@ -195,7 +202,7 @@ class Tree:
 
     def _open(self, walk: Walk, path: str, read: Callable[[int, int], bytes | None]) -> Opened | None:
         """Open a regular file. A FIFO or a device is refused unopened: opening one may block or have effects."""
-        directory, name = walk.parent(self._resolve(path))
+        directory, name = walk.parent(self.resolve(path))
         require_regular(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
         fd = os.open(name, _READ, dir_fd=directory)
         try:
@@ -331,20 +338,20 @@ class Tree:
                 make_durable(parent, "")
         return entry_of("", walk.status(""))
 
-    def _resolve(self, path: str) -> str:
+    def resolve(self, path: str) -> str:
         """Return ``path`` with its links resolved, or unchanged if links are not followed."""
         components(path, self.root, self.outside)
         return resolved(self.root, path, self.keeps_back) if self.follow and not leads_out(path) else path
 
-    def _followed(self, path: str) -> os.stat_result | None:
+    def followed(self, path: str) -> os.stat_result | None:
         """Return the status of a link's target; None if it cannot be read, or is a parent of the link."""
         try:
             with self.walk() as walk:
-                status = walk.status(self._resolve(path))
+                status = walk.status(self.resolve(path))
                 names = components(parent_of(path))
                 above = ["", *("/".join(names[: depth + 1]) for depth in range(len(names)))]
                 circle = stat.S_ISDIR(status.st_mode) and any(
-                    os.path.samestat(status, walk.status(self._resolve(directory))) for directory in above
+                    os.path.samestat(status, walk.status(self.resolve(directory))) for directory in above
                 )
         except (OSError, OperationRefused):
             return None

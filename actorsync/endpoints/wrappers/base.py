@@ -24,6 +24,8 @@ from actorsync.endpoints.contract import (
     respell,
     traits_of,
 )
+from actorsync.endpoints.hints import Hints
+from actorsync.endpoints.polling import watch
 from actorsync.endpoints.releases import Publication, Published, free_space, publish, put_back
 from actorsync.endpoints.resuming import continue_from, leave, may_continue, read_at
 from actorsync.errors import OperationRefused
@@ -34,6 +36,7 @@ from actorsync.model.entry import (
 )
 from actorsync.model.traits import Traits
 from actorsync.planning.name_folding import NewSpelling
+from actorsync.planning.selection import Selection
 
 __all__ = ["ContentWrapper", "EndpointWrapper", "ReadSessionWrapper", "SessionWrapper"]
 
@@ -64,6 +67,10 @@ class EndpointWrapper(Generic[_SourceT]):
     async def identify(self) -> Root:
         """Describe the real root."""
         return await self.real.identify()
+
+    def watch(self, selection: Selection) -> AbstractAsyncContextManager[Hints]:
+        """Watch the real place."""
+        return watch(self.real, selection)
 
 
 class ReadSessionWrapper(ReadSession):

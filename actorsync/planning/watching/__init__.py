@@ -1,1 +1,1 @@
-"""Decisions of a run that follows changes: when a pass begins, and what it looks at."""
+"""How a source is watched: which way, and how often a tree is looked at that tells nothing. Pure."""

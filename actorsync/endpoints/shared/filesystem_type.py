@@ -1,4 +1,4 @@
-"""Network file systems, on which a journal cannot be kept safely."""
+"""The type of a file system: a journal cannot be kept safely on a network, nor do changes there make events here."""
 
 from __future__ import annotations
 
