@@ -49,7 +49,7 @@ class Stage:
     async def run(self) -> None:
         source = HintedSource(MemoryEndpoint("source"), self.hints)
         loop = WatchLoop(self.agenda, self.shutdown, self.control)
-        watcher = Watcher(source, Selection(), self.agenda, self.events.append, loop.wake)
+        watcher = Watcher(partial(source.watch, Selection()), self.agenda, self.events.append, loop.wake)
         self.code = await loop.run(watcher.run, self.one_pass)
         self.ended_at = trio.current_time() - self.started_at
         assert not source.is_watched

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import attrs
 import trio
 
-from actorsync.endpoints.hints import Dirty, Hints, Lost, Watching
+from actorsync.endpoints.hints import Dirty, Hints, Lost
 from actorsync.model.event import Event, WatchLost, WatchStarted
-from actorsync.planning.selection import Selection
 from actorsync.planning.watching.agenda import Agenda
 
 __all__ = ["Watcher"]
@@ -17,13 +17,12 @@ __all__ = ["Watcher"]
 
 @attrs.define(eq=False)
 class Watcher:
-    """Watches ``source`` until it is cancelled.
+    """Receives the hints of ``watch`` until it is cancelled.
 
     ``publish`` takes the events `WatchStarted` and `WatchLost`. ``wake`` is called after each change of ``agenda``.
     """
 
-    source: Watching
-    selection: Selection
+    watch: Callable[[], AbstractAsyncContextManager[Hints]]
     agenda: Agenda
     publish: Callable[[Event], None]
     wake: Callable[[], object]
@@ -31,7 +30,7 @@ class Watcher:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Watch. ``task_status`` is started when every change from now on makes a hint."""
-        async with self.source.watch(self.selection) as hints:
+        async with self.watch() as hints:
             self._show(hints)
             task_status.started()
             while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import attrs
@@ -12,10 +13,9 @@ import trio
 
 from actorsync.actors.watching.watcher import Watcher
 from actorsync.ending import the_cause
+from actorsync.endpoints import polling
 from actorsync.endpoints.contract import Endpoint
-from actorsync.endpoints.hints import Watching
 from actorsync.endpoints.wrappers.warm import WarmEndpoint
-from actorsync.errors import ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import PassBegan
 from actorsync.model.report import Report
@@ -46,13 +46,8 @@ async def watch_forever(mirror: Mirror) -> int:
             agenda = agenda_of(mirror.profile)
             loop = WatchLoop(agenda, mirror.options.shutdown, mirror.options.control)
             source, _ = await places.open()
-            if not isinstance(source, Watching):
-                raise ProfileError(
-                    f"{mirror.profile.path}: sync.watch: this kind of source tells nobody that it has changed; use "
-                    'every = "1m"'
-                )
-            selection = mirror.options.policy.selection
-            watcher = Watcher(source, selection, agenda, mirror.publish, loop.wake)
+            watch = partial(polling.watch, source, mirror.options.policy.selection)
+            watcher = Watcher(watch, agenda, mirror.publish, loop.wake)
             code = await loop.run(watcher.run, passes.one)
         return mirror.unbegun().exit_code if code is None else code
 

@@ -1,0 +1,140 @@
+"""Profiles that are watched: the real hints of the system, real sessions, and the loop between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from actorsync.actors.shutdown import Shutdown
+from actorsync.endpoints.wrappers import warm
+from actorsync.journal import journal_path, state_directory
+from actorsync.model.event import Event, PassBegan, Stopped
+from actorsync.model.report import Report
+from actorsync.profile import Profile
+from actorsync.runs.options import options_for
+from actorsync.runs.repeating.repeat import run_forever
+from actorsync.testing import EmbeddedFtpServer
+from tests.runs.profiles import make_profile, runs, tree
+from tests.support import editors
+
+WATCH = ("sync.watch=true", "sync.delete=true", "sync.max-delete=100%")
+
+
+@attrs.define(eq=False)
+class Watch:
+    """A run that watches, and the reports of its passes."""
+
+    profile: Profile
+    shutdown: Shutdown = attrs.Factory(Shutdown)
+    reports: list[Report] = attrs.Factory(list)
+    began: list[PassBegan] = attrs.Factory(list)
+    code: int = -1
+    _ended: trio.Event = attrs.Factory(trio.Event)
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, PassBegan):
+            self.began.append(event)
+        if isinstance(event, Stopped):
+            self.reports.append(event.report)
+            self._ended.set()
+
+    async def run(self) -> None:
+        self.code = await run_forever(
+            self.profile, options_for(self.profile, shutdown=self.shutdown, observers=[self.observe])
+        )
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds at the end of a pass."""
+        while not condition():
+            await self._ended.wait()
+            self._ended = trio.Event()
+
+
+@asynccontextmanager
+async def watching(profile: Profile) -> AsyncIterator[Watch]:
+    """Watch during the block, whose first pass has ended."""
+    watch = Watch(profile)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            await watch.until(lambda: bool(watch.reports))
+            yield watch
+            watch.shutdown.drain()
+    assert watch.code == 0
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "target"
+
+
+@pytest.mark.parametrize("save", editors.SAVES.values(), ids=editors.SAVES.keys())
+async def test_each_way_of_saving_is_mirrored(
+    save: Callable[[Path, str, str], None], source: Path, target: Path
+) -> None:
+    profile = make_profile(source, str(target), *WATCH)
+    async with watching(profile) as watch:
+        for text in ("new", "newer and longer"):
+            save(source / "sub", "page.html", text)
+            await watch.until(lambda: tree(target) == tree(source))
+            assert (target / "sub" / "page.html").read_text() == text
+        assert all(report.exit_code == 0 for report in watch.reports)
+        assert [began.directories for began in watch.began[:1]] == [None]
+        assert {began.directories for began in watch.began[1:]} == {("sub",)}
+
+
+async def test_a_pass_without_a_change_costs_no_login_and_no_write_to_the_journal(
+    source: Path, embedded: EmbeddedFtpServer
+) -> None:
+    for path in source.rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))  # a file that was just written is read once more
+    profile = make_profile(source, embedded.url, *WATCH, "watch.idle=0s")
+    journal = journal_path(state_directory(), profile.identity)
+    async with watching(profile) as watch:
+        commands = len(embedded.commands)
+
+        async def change_nothing() -> list[int]:
+            """Let a pass begin, and return the sizes of the journal's files at its end."""
+            passes = len(watch.reports)
+            (source / "sub" / ".b.txt.swp").write_text("x")
+            (source / "sub" / ".b.txt.swp").unlink()
+            await watch.until(lambda: len(watch.reports) > passes)
+            files = journal.parent.glob(f"{journal.name}*")
+            return [file.stat().st_size for file in sorted(files) if not file.name.endswith("-shm")]
+
+        before = await change_nothing()  # the end of the first pass is recorded after its report
+        assert (await change_nothing(), len(embedded.commands)) == (before, commands)
+    assert runs(profile) == watch.reports[:1]
+
+
+async def test_changes_go_over_the_session_that_is_open(
+    source: Path, embedded: EmbeddedFtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "_FRESH", 0.0)
+    profile = make_profile(source, embedded.url, *WATCH, "sync.connections=1")
+    async with watching(profile) as watch:
+        for number in range(3):
+            (source / f"{number}.txt").write_text("new")
+            await watch.until(lambda: tree(embedded.root) == tree(source))
+        assert [command.verb for command in embedded.commands].count("PASS") == 1
+        assert [command.verb for command in embedded.commands].count("NOOP") == 3
+    assert embedded.commands[-1].verb == "QUIT"
+    assert sum(report.reconnects for report in watch.reports) == 0
+
+
+async def test_a_server_that_was_restarted_between_passes_costs_one_quiet_login(
+    source: Path, embedded: EmbeddedFtpServer
+) -> None:
+    profile = make_profile(source, embedded.url, *WATCH, "sync.connections=1")
+    async with watching(profile) as watch:
+        await trio.to_thread.run_sync(embedded.restart)
+        await trio.sleep(warm._FRESH)
+        (source / "new.txt").write_text("new")
+        await watch.until(lambda: tree(embedded.root) == tree(source))
+        assert sum(report.reconnects for report in watch.reports) == 0
