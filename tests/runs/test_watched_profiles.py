@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ from actorsync.endpoints.wrappers import warm
 from actorsync.journal import journal_path, state_directory
 from actorsync.model.event import Event, PassBegan, Stopped
 from actorsync.model.report import Report
+from actorsync.policy import Clock
 from actorsync.profile import Profile
 from actorsync.runs.options import options_for
 from actorsync.runs.repeating.repeat import run_forever
@@ -31,6 +32,7 @@ class Watch:
     """A run that watches, and the reports of its passes."""
 
     profile: Profile
+    wall_ns: Callable[[], int] = time.time_ns
     shutdown: Shutdown = attrs.Factory(Shutdown)
     reports: list[Report] = attrs.Factory(list)
     began: list[PassBegan] = attrs.Factory(list)
@@ -45,9 +47,8 @@ class Watch:
             self._ended.set()
 
     async def run(self) -> None:
-        self.code = await run_forever(
-            self.profile, options_for(self.profile, shutdown=self.shutdown, observers=[self.observe])
-        )
+        options = options_for(self.profile, shutdown=self.shutdown, observers=[self.observe])
+        self.code = await run_forever(self.profile, attrs.evolve(options, clock=Clock(wall_ns=self.wall_ns)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until a condition holds at the end of a pass."""
@@ -57,9 +58,9 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(profile: Profile) -> AsyncIterator[Watch]:
+async def watching(profile: Profile, wall_ns: Callable[[], int] = time.time_ns) -> AsyncIterator[Watch]:
     """Watch during the block, whose first pass has ended."""
-    watch = Watch(profile)
+    watch = Watch(profile, wall_ns)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.run)
@@ -92,11 +93,10 @@ async def test_each_way_of_saving_is_mirrored(
 async def test_a_pass_without_a_change_costs_no_login_and_no_write_to_the_journal(
     source: Path, embedded: EmbeddedFtpServer
 ) -> None:
-    for path in source.rglob("*"):
-        os.utime(path, (1_700_000_000, 1_700_000_000))  # a file that was just written is read once more
     profile = make_profile(source, embedded.url, *WATCH, "watch.idle=0s")
     journal = journal_path(state_directory(), profile.identity)
-    async with watching(profile) as watch:
+    # A minute later: a file that was just written is read once more in each pass.
+    async with watching(profile, lambda: time.time_ns() + 60 * 10**9) as watch:
         commands = len(embedded.commands)
 
         async def change_nothing() -> list[int]:
