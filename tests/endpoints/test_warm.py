@@ -105,6 +105,20 @@ async def test_a_session_is_used_again_and_says_goodbye_at_the_end(autojump_cloc
     assert [it.ending for it in place.opened] == ["goodbye"]
 
 
+async def test_a_session_that_was_refreshed_is_used_again_at_once(autojump_clock: MockClock) -> None:
+    place = Scripted()
+    async with running(place) as endpoint:
+        await use(endpoint)
+        await trio.sleep(5)
+        endpoint.refresh()
+        endpoint.refresh()
+        await trio.sleep(0.2)
+        began = trio.current_time()
+        await use(endpoint)
+        assert trio.current_time() == began
+        assert place.opened[0].asked == 1
+
+
 async def test_an_idle_session_is_kept_alive_and_closed_after_its_time(autojump_clock: MockClock) -> None:
     place = Scripted()
     async with running(place) as endpoint:

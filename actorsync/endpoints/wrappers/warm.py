@@ -26,8 +26,11 @@ __all__ = ["WarmEndpoint"]
 KEEP_ALIVE: Final = 15.0
 #: Seconds in which an idle session must answer. A silent one is given up.
 _ANSWER: Final = 5.0
-#: Seconds after its last answer in which a session is used again without a question.
-_FRESH: Final = 1.0
+#: Seconds after its last answer in which a session is used again without a question. More than changes wait at most
+#: before they are mirrored, by default: so `WarmEndpoint.refresh` saves the question.
+_FRESH: Final = 3.0
+#: Seconds after its last answer in which `WarmEndpoint.refresh` does not ask it.
+_NEW: Final = 1.0
 #: Seconds that sessions have to say goodbye.
 _GOODBYE: Final = 1.0
 
@@ -72,6 +75,11 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
         begin_pass(self.real)
         while len(self._idle) > most:
             self._idle.pop(0).close()
+
+    def refresh(self) -> None:
+        """Ask the idle sessions now whether they still work, because they may be of use soon. Does not wait."""
+        for held in self._idle:
+            held.refresh()
 
     @property
     def open_sessions(self) -> int:
@@ -143,6 +151,8 @@ class _Held:
     _idle_until: float = math.inf
     _heard: float = attrs.Factory(trio.current_time)
     """When it last gave a sign of life."""
+    _ask_at: float = math.inf
+    """When it is asked for one, if it is idle then."""
     _changed: trio.Event = attrs.Factory(trio.Event)
     _asking: trio.Lock = attrs.Factory(trio.Lock)
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
@@ -180,7 +190,7 @@ class _Held:
     @property
     def _next(self) -> float:
         """When there is something to do for it, unless something changes."""
-        return math.inf if self._is_lent else min(self._idle_until, self._heard + KEEP_ALIVE)
+        return math.inf if self._is_lent else min(self._idle_until, self._ask_at)
 
     async def _answers(self) -> bool:
         """Make a request, and return whether it was answered. A session that gives no answer is closed at once."""
@@ -192,12 +202,22 @@ class _Held:
                 except ActorsyncError:
                     pass
                 else:
-                    self._heard = trio.current_time()
+                    self._note_sign_of_life()
                     return True
         self._scope.cancel()
         return False
 
+    def _note_sign_of_life(self) -> None:
+        self._heard = trio.current_time()
+        self._ask_at = self._heard + KEEP_ALIVE
+
     # Its user.
+
+    def refresh(self) -> None:
+        """Ask it now whether it still works, unless it has just answered."""
+        if trio.current_time() - self._heard >= _NEW and not self._asking.locked():
+            self._ask_at = trio.current_time()
+            self._changed.set()
 
     @property
     def is_kept(self) -> bool:
@@ -217,7 +237,7 @@ class _Held:
     def give_back(self) -> None:
         """End its use. It stays open only if it can be kept alive."""
         self._is_lent = False
-        self._heard = trio.current_time()
+        self._note_sign_of_life()
         self._idle_until = trio.current_time() + self.idle
         self._is_closing = self.idle <= 0 or not isinstance(self.session, KeepsAlive)
         self._changed.set()

@@ -47,7 +47,12 @@ async def watch_forever(mirror: Mirror) -> int:
             loop = WatchLoop(agenda, mirror.options.shutdown, mirror.options.control)
             source, _ = await places.open()
             watch = partial(polling.watch, source, mirror.options.policy.selection)
-            watcher = Watcher(watch, agenda, mirror.publish, loop.wake)
+
+            def wake() -> None:
+                places.refresh()  # while the source comes to rest
+                loop.wake()
+
+            watcher = Watcher(watch, agenda, mirror.publish, wake)
             code = await loop.run(watcher.run, passes.one)
         return mirror.unbegun().exit_code if code is None else code
 
@@ -89,6 +94,11 @@ class _Places:
     @property
     def _open(self) -> Sequence[WarmEndpoint]:
         return [it for it in (self._source, self._target) if it is not None]
+
+    def refresh(self) -> None:
+        """Ask the idle sessions of the target whether they still work."""
+        if self._target is not None:
+            self._target.refresh()
 
     def start_pass(self, most: int) -> None:
         """Forget what was seen of the trees, and let go of idle sessions above the limit."""
