@@ -16,12 +16,13 @@ from actorsync.endpoints.wrappers import warm
 from actorsync.journal import journal_path, state_directory
 from actorsync.model.event import Event, PassBegan, Stopped
 from actorsync.model.report import Report
-from actorsync.policy import Clock
+from actorsync.policy import Clock, Policy
 from actorsync.profile import Profile
-from actorsync.runs.options import options_for
+from actorsync.runs.options import options_for, policy_of
 from actorsync.runs.repeating.repeat import run_forever
+from actorsync.runs.runner import run_once
 from actorsync.testing import EmbeddedFtpServer
-from tests.runs.profiles import make_profile, runs, tree
+from tests.runs.profiles import IMPATIENT, make_profile, runs, tree
 from tests.support import editors
 
 WATCH = ("sync.watch=true", "sync.delete=true", "sync.max-delete=100%")
@@ -33,6 +34,7 @@ class Watch:
 
     profile: Profile
     wall_ns: Callable[[], int] = time.time_ns
+    policy: Policy | None = None
     shutdown: Shutdown = attrs.Factory(Shutdown)
     reports: list[Report] = attrs.Factory(list)
     began: list[PassBegan] = attrs.Factory(list)
@@ -47,7 +49,7 @@ class Watch:
             self._ended.set()
 
     async def run(self) -> None:
-        options = options_for(self.profile, shutdown=self.shutdown, observers=[self.observe])
+        options = options_for(self.profile, policy=self.policy, shutdown=self.shutdown, observers=[self.observe])
         self.code = await run_forever(self.profile, attrs.evolve(options, clock=Clock(wall_ns=self.wall_ns)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -58,16 +60,18 @@ class Watch:
 
 
 @asynccontextmanager
-async def watching(profile: Profile, wall_ns: Callable[[], int] = time.time_ns) -> AsyncIterator[Watch]:
-    """Watch during the block, whose first pass has ended."""
-    watch = Watch(profile, wall_ns)
+async def watching(
+    profile: Profile, wall_ns: Callable[[], int] = time.time_ns, *, policy: Policy | None = None, code: int = 0
+) -> AsyncIterator[Watch]:
+    """Watch during the block, whose first pass has ended. The run ends with ``code``."""
+    watch = Watch(profile, wall_ns, policy)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.run)
             await watch.until(lambda: bool(watch.reports))
             yield watch
             watch.shutdown.drain()
-    assert watch.code == 0
+    assert watch.code == code
 
 
 @pytest.fixture
@@ -138,3 +142,78 @@ async def test_a_server_that_was_restarted_between_passes_costs_one_quiet_login(
         (source / "new.txt").write_text("new")
         await watch.until(lambda: tree(embedded.root) == tree(source))
         assert sum(report.reconnects for report in watch.reports) == 0
+
+
+def impatient(profile: Profile) -> Policy:
+    return attrs.evolve(policy_of(profile), backoff=IMPATIENT)
+
+
+async def test_changes_during_an_outage_are_live_after_it(
+    source: Path, embedded: EmbeddedFtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = make_profile(source, embedded.url, *WATCH)
+    async with watching(profile, policy=impatient(profile)) as watch:
+        await trio.to_thread.run_sync(embedded.stop)
+        (source / "new.txt").write_text("new")
+        await watch.until(lambda: watch.reports[-1].exit_code == 5)
+        await trio.to_thread.run_sync(embedded.start)
+        await watch.until(lambda: tree(embedded.root) == tree(source))
+        assert {began.directories for began in watch.began[1:]} == {("",)}
+
+
+async def test_a_password_that_was_changed_ends_the_run_after_a_few_logins(
+    source: Path, embedded: EmbeddedFtpServer
+) -> None:
+    profile = make_profile(source, embedded.url, *WATCH, "sync.connections=1")
+    async with watching(profile, policy=impatient(profile), code=6) as watch:
+        embedded.password = "another"
+        await trio.to_thread.run_sync(embedded.restart)
+        (source / "new.txt").write_text("new")
+        await watch.until(lambda: watch.reports[-1].exit_code == 6)
+    assert [report.exit_code for report in watch.reports] == [0, 5, 6]
+    assert [command.verb for command in embedded.commands].count("PASS") <= 6
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.2, 0.25, 0.3, 0.4])
+@pytest.mark.parametrize("stop", ["drain", "cancel"])
+async def test_a_stop_at_any_moment_leaves_nothing_half_done(
+    stop: str, moment: float, source: Path, embedded: EmbeddedFtpServer
+) -> None:
+    profile = make_profile(source, embedded.url, *WATCH)
+    watch = Watch(profile)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            await watch.until(lambda: bool(watch.reports))
+            for number in range(32):
+                (source / f"{number}.txt").write_text("new")
+            await trio.sleep(moment)
+            getattr(watch.shutdown, stop)()
+    assert watch.code in {0, 3, 130}
+    shown = tree(embedded.root)
+    final = {path: content for path, content in shown.items() if ".actorsync-" not in path}
+    assert final.items() <= tree(source).items()
+    if stop == "drain":
+        assert final == shown
+    assert (await run_once(profile)).exit_code == 0
+    assert tree(embedded.root) == tree(source)
+
+
+async def test_every_says_how_often_a_watched_source_is_compared_as_a_whole(source: Path, target: Path) -> None:
+    profile = make_profile(source, str(target), *WATCH, "sync.every=500ms")
+    async with watching(profile) as watch:
+        await watch.until(lambda: len(watch.reports) > 2)
+        assert [began.reason for began in watch.began[:3]] == ["start", "reconcile", "reconcile"]
+
+
+async def test_a_source_behind_a_link_is_followed_when_the_link_changes(source: Path, target: Path) -> None:
+    (source.parent / "link").symlink_to(source)
+    other = source.parent / "other"
+    other.mkdir()
+    (other / "a.txt").write_text("of the other one")
+    profile = make_profile(source.parent / "link", str(target), *WATCH)
+    async with watching(profile) as watch:
+        (source.parent / "new").symlink_to(other)
+        (source.parent / "new").rename(source.parent / "link")
+        await watch.until(lambda: (target / "a.txt").read_text() == "of the other one")
+        assert watch.began[-1].directories is None
