@@ -18,6 +18,7 @@ from actorsync.actors.observers import Listener, Observer, require_observers
 from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
+from actorsync.actors.watching.upcoming import Upcoming
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.model.entry import Entry
@@ -124,6 +125,7 @@ class RunOptions:
     ``statistics`` holds the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and
     hooks. ``feed`` takes the events for a reader in another task. ``control`` holds what a user changes meanwhile.
     ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
+    ``upcoming`` tells displays what comes next while the source is watched.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -138,6 +140,7 @@ class RunOptions:
     listeners: Sequence[Listener] = ()
     control: Control = attrs.Factory(Control)
     within: frozenset[str] | None = None
+    upcoming: Upcoming = attrs.Factory(Upcoming)
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

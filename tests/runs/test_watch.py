@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actorsync.actors.control import Control
 from actorsync.actors.shutdown import Shutdown
+from actorsync.actors.watching.upcoming import Upcoming
 from actorsync.actors.watching.watcher import Watcher
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.model.event import Event, WatchLost, WatchStarted
@@ -273,3 +274,16 @@ async def test_what_the_watch_raises_is_raised_alone(autojump_clock: MockClock) 
     loop = WatchLoop(stage.agenda, stage.shutdown, stage.control)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         await loop.run(broken, stage.one_pass)
+
+
+async def test_displays_are_told_what_comes_next(mock_clock: MockClock) -> None:
+    agenda = Agenda(0.2, 2.0, HOUR, lambda: 0.5)
+    upcoming = Upcoming(wall_clock=lambda: 1_000_000.0)
+    assert (upcoming.behind_since, upcoming.full_at) == (None, None)
+    upcoming.agenda = agenda
+    assert (upcoming.behind_since, upcoming.full_at) == (None, None)
+    agenda.begin(trio.current_time())
+    agenda.hint({"a"}, trio.current_time())
+    mock_clock.jump(10)
+    assert upcoming.behind_since == pytest.approx(1_000_000 - 10)
+    assert upcoming.full_at == pytest.approx(1_000_000 + HOUR - 10)

@@ -128,7 +128,9 @@ async def test_changes_go_over_the_session_that_is_open(
             await watch.until(lambda: tree(embedded.root) == tree(source))
         assert [command.verb for command in embedded.commands].count("PASS") == 1
         assert [command.verb for command in embedded.commands].count("NOOP") == 3
-    assert embedded.commands[-1].verb == "QUIT"
+    with trio.fail_after(10):
+        while embedded.commands[-1].verb != "QUIT":  # the server notes it in its own thread
+            await trio.sleep(0.01)
     assert sum(report.reconnects for report in watch.reports) == 0
 
 
@@ -174,7 +176,7 @@ async def test_a_password_that_was_changed_ends_the_run_after_a_few_logins(
     assert [command.verb for command in embedded.commands].count("PASS") <= 6
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.2, 0.25, 0.3, 0.4])
+@pytest.mark.parametrize("moment", [0.0, 0.25, 0.35])
 @pytest.mark.parametrize("stop", ["drain", "cancel"])
 async def test_a_stop_at_any_moment_leaves_nothing_half_done(
     stop: str, moment: float, source: Path, embedded: EmbeddedFtpServer

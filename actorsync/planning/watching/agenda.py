@@ -75,6 +75,8 @@ class Agenda:
     """When the next full pass is due."""
     hinted_at: float | None = None
     """When the oldest hint came that no pass has taken; None if there is none."""
+    behind_since: float | None = None
+    """When the oldest hint came that no pass has taken to its end; None if there is none."""
     _last_hint: float = -math.inf
     _dirty: set[str] = attrs.Factory(set)
     _everything: str | None = "start"
@@ -115,6 +117,8 @@ class Agenda:
         self._last_hint = now
         if self.hinted_at is None:
             self.hinted_at = now
+        if self.behind_since is None:
+            self.behind_since = now
 
     def _require_all(self, reason: str) -> None:
         self._everything = self._everything or reason
@@ -168,7 +172,7 @@ class Agenda:
             self._not_before = now + _delay(self._outages)
             self._give_back(turn)
             return
-        self._outages, self._not_before = 0, -math.inf
+        self._outages, self._not_before, self.behind_since = 0, -math.inf, self.hinted_at
         failed = frozenset(left.failed)
         self._failures = {it: count for it, count in self._failures.items() if it in failed or not turn.covers(it)}
         for directory in failed:

@@ -43,7 +43,7 @@ async def watch_forever(mirror: Mirror) -> int:
             return mirror.unbegun().exit_code
         async with _places_kept(mirror, secrets or BothSecrets()) as places:
             passes = _Passes(mirror, journal, secrets, places)
-            agenda = agenda_of(mirror.profile)
+            agenda = mirror.options.upcoming.agenda = agenda_of(mirror.profile)
             loop = WatchLoop(agenda, mirror.options.shutdown, mirror.options.control)
             source, _ = await places.open()
             watch = partial(polling.watch, source, mirror.options.policy.selection)

@@ -186,9 +186,13 @@ def test_a_path_to_retry_is_listed_at_once() -> None:
 
 def test_the_oldest_hint_that_is_not_live_is_known() -> None:
     agenda = begun()
-    assert agenda.hinted_at is None
+    assert agenda.behind_since is None
     agenda.hint({"a"}, 10.0)
     agenda.hint({"a"}, 11.0)
-    assert agenda.hinted_at == 10.0
-    agenda.begin(12.0)
-    assert agenda.hinted_at is None
+    turn = agenda.begin(12.0)
+    agenda.hint({"b"}, 13.0)
+    assert agenda.behind_since == 10.0
+    agenda.end(turn, Left(is_unreachable=True), 14.0)
+    assert agenda.behind_since == 10.0
+    agenda.end(agenda.begin(16.0), Left(), 17.0)
+    assert agenda.behind_since is None
