@@ -61,7 +61,11 @@ class Watch:
 
 @asynccontextmanager
 async def watching(
-    profile: Profile, wall_ns: Callable[[], int] = time.time_ns, *, policy: Policy | None = None, code: int = 0
+    profile: Profile,
+    wall_ns: Callable[[], int] = time.time_ns,
+    *,
+    policy: Policy | None = None,
+    code: int = 0,
 ) -> AsyncIterator[Watch]:
     """Watch during the block, whose first pass has ended. The run ends with ``code``."""
     watch = Watch(profile, wall_ns, policy)
@@ -117,6 +121,17 @@ async def test_a_pass_without_a_change_costs_no_login_and_no_write_to_the_journa
     assert runs(profile) == watch.reports[:1]
 
 
+async def said_goodbye(server: EmbeddedFtpServer) -> None:
+    """Wait until the server has noted QUIT, in its own thread."""
+
+    def wait() -> None:
+        while server.commands[-1].verb != "QUIT":
+            time.sleep(0.01)
+
+    with trio.fail_after(10):
+        await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
+
+
 async def test_changes_go_over_the_session_that_is_open(
     source: Path, embedded: EmbeddedFtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,9 +143,7 @@ async def test_changes_go_over_the_session_that_is_open(
             await watch.until(lambda: tree(embedded.root) == tree(source))
         assert [command.verb for command in embedded.commands].count("PASS") == 1
         assert [command.verb for command in embedded.commands].count("NOOP") == 3
-    with trio.fail_after(10):
-        while embedded.commands[-1].verb != "QUIT":  # the server notes it in its own thread
-            await trio.sleep(0.01)
+    await said_goodbye(embedded)
     assert sum(report.reconnects for report in watch.reports) == 0
 
 
