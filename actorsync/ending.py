@@ -68,6 +68,7 @@ class Ending:
             left_is_minimum=not planner.is_planned,
             left_out=attrs.evolve(tally.left_out, foreign=planner.foreign),
             drifted=len(planner.audits.drifted) if planner.audits is not None else 0,
+            is_partial=self.options.within is not None,
             is_audit=self.options.policy.audit is not None and self.options.policy.audit.is_alone,
             looked_at=planner.audits.looked_at if planner.audits is not None else None,
             held=planner.held,

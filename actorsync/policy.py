@@ -18,6 +18,7 @@ from actorsync.actors.observers import Listener, Observer, require_observers
 from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
+from actorsync.actors.watching.upcoming import Upcoming
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.shared_listing import ListingReader
 from actorsync.endpoints.wrappers.transform import Transform
@@ -131,6 +132,7 @@ class RunOptions:
     ``name`` is that of the mirror, if the process has several: what is logged has it.
     ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
     ``shares`` is what it may have of the logins that several runs share.
+    ``upcoming`` tells displays what comes next while the source is watched.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -148,6 +150,7 @@ class RunOptions:
     name: str = ""
     listings: ListingReader | None = None
     shares: Shares = attrs.Factory(Shares)
+    upcoming: Upcoming = attrs.Factory(Upcoming)
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

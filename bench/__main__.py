@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from bench.cases import Case, Outcome, can_run, keep, kept
+from bench.latency import render_latencies, run_latencies
 from bench.link import Unusable
 from bench.peers import PEERS
 from bench.plots import draw, draw_deploys
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 RESULTS: Final = Path(__file__).with_name("results")
 PLOTS: Final = Path(__file__).parents[1] / "docs/plots"
+#: The suite that measures how long a change takes to be live.
+WATCH: Final = "watch"
 TOOLS: Final = {"ip": "iproute2", "unshare": "util-linux", "mount": "mount", "ssh-keygen": "openssh-client"}
 
 
@@ -62,7 +65,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--connections", type=one_to(100), default=8, help="for every peer (default: 8)")
     add = parser.add_argument_group("a list of comparisons").add_argument
     add(
-        "--suite", choices=SUITES, help="the claims about actorsync, the matrix for the plots, or the deploys of a site"
+        "--suite",
+        choices=[*SUITES, WATCH],
+        help="the claims about actorsync, the matrix for the plots, the deploys of a site, or from save to live",
     )
     add("--only", metavar="TEXT", default="", help="only cases with this text in their line, such as 'sftp small'")
     add("--again", action="store_true", help="also run cases that have results; the last result counts")
@@ -159,6 +164,19 @@ def suite(options: argparse.Namespace) -> int:
     return 0 if picked.ended_well(outcomes) else 1
 
 
+def latencies(options: argparse.Namespace) -> int:
+    """Measure from save to live, and show it; return the exit code."""
+    check_machine()
+    RESULTS.mkdir(exist_ok=True)
+    found = run_latencies(RESULTS / f"{WATCH}.jsonl", options.only)
+    if not found:
+        raise Unusable(f"no program has {options.only!r} in its line")
+    print(shown := render_latencies(found))
+    if not options.only:
+        (RESULTS / f"{WATCH}.md").write_text(shown + "\n")
+    return 1 if "NOT KEPT" in shown else 0
+
+
 def plot(options: argparse.Namespace) -> int:
     """Draw the results of the suites so far; return the exit code."""
     scale, outcomes = options.scale, dict[Case, Outcome]()
@@ -189,6 +207,8 @@ def main() -> int:
     try:
         if options.plots:
             return plot(options)
+        if options.suite == WATCH:
+            return latencies(options)
         return suite(options) if options.suite else compare(options)
     except Unusable as error:
         print(f"bench: {error}", file=sys.stderr)

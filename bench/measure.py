@@ -20,7 +20,7 @@ from bench.peers import peer_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Measurement", "measure", "measure_waiting"]
+__all__ = ["Measurement", "measure", "measure_waiting", "started"]
 
 LOOK_AT_MEMORY: Final = 0.02
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -122,6 +122,18 @@ def _processor_seconds(pid: int) -> float:
     """Return the user and system time of a process so far."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], state: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program until the end of the block, with its output in ``output.log``."""
+    process = _start(command, state, state / "output.log")
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def measure_waiting(command: Sequence[str], state: Path, timeout: float, seconds: float) -> Measurement:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bench.servers import Language
 
-__all__ = ["PEERS", "Job", "Peer", "peer_environment"]
+__all__ = ["PEERS", "Job", "Peer", "peer_environment", "ssh_command"]
 
 PASSWORD_VARIABLE: Final = "ACTORSYNC_BENCH_PASSWORD"
 
@@ -79,7 +79,7 @@ class Peer:
         return found[0] if found and answer.returncode == 0 else None
 
 
-def _ssh(credentials: Credentials) -> str:
+def ssh_command(credentials: Credentials) -> str:
     """Return the command of OpenSSH's client for peers without SSH, with no settings of the machine or the user."""
     options = ("BatchMode=yes", "IdentitiesOnly=yes", "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes")
     return " ".join(
@@ -156,7 +156,7 @@ def _lftp_ftpes(job: Job) -> list[str]:
 
 
 def _lftp_sftp(job: Job) -> list[str]:
-    return _lftp(job, "sftp", f'set sftp:connect-program "{_ssh(job.credentials)}"')
+    return _lftp(job, "sftp", f'set sftp:connect-program "{ssh_command(job.credentials)}"')
 
 
 def _rclone(job: Job, backend: str, access: str) -> list[str]:
@@ -189,7 +189,7 @@ def _rsync(job: Job) -> list[str]:
     """Use one connection: rsync has no option for more. It must be installed on the server."""
     remote = f"{USER}@{job.address}:{job.folder}/"
     late = ["--delete-after", "--delay-updates"] if job.is_deploy else ["--delete"]
-    return ["rsync", "-a", *late, "-e", f"{_ssh(job.credentials)} -p {PORT}", f"{job.source}/", remote]
+    return ["rsync", "-a", *late, "-e", f"{ssh_command(job.credentials)} -p {PORT}", f"{job.source}/", remote]
 
 
 def _pyftpsync(job: Job) -> list[str]:

@@ -66,7 +66,7 @@ def run(profiles: Profile | Chosen, options: Options) -> int:
 
 
 def _often(options: Options, profile: Profile) -> str:
-    every = None if options.is_once else profile.sync.every
+    every = None if options.is_once or profile.sync.watch else profile.sync.every
     return "" if every is None else format_duration(every)
 
 

@@ -27,7 +27,8 @@ __all__ = ["run"]
 @profiles_argument
 @all_option
 @only_option
-@click.option("--once", is_flag=True, help="Mirror once and ignore sync.every.")
+@click.option("--once", is_flag=True, help="Mirror once and ignore sync.watch and sync.every.")
+@click.option("--watch", is_flag=True, help="Mirror each change as it happens, as with sync.watch.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them, like plan.")
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {CHANGES}.")
@@ -49,6 +50,7 @@ def run(
     directory: Path | None,
     only: tuple[str, ...],
     once: bool,
+    watch: bool,
     dry_run: bool,
     as_json: bool,
     verbose: bool,
@@ -59,7 +61,7 @@ def run(
     rebuild: bool,
     stop_on_enter: bool,
 ) -> int:
-    """Make the target equal to the source, once or every sync.every.
+    """Make the target equal to the source, once, every sync.every, or with each change.
 
     Several profiles, and all targets of a profile, are mirrored at the same time. The first Ctrl-C finishes the
     transfers in progress and stops, the second cancels them, the third exits immediately. The next run continues where
@@ -69,8 +71,8 @@ def run(
     if dry_run and rebuild:
         raise click.UsageError("--dry-run and --rebuild cannot be combined: a dry run changes nothing.")
     with logging_to(log_file) as log:
-        limited = overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}")
-        chosen = choose(profiles, directory, limited, only)
+        more = [*(["sync.watch=true"] if watch else []), *([] if bwlimit is None else [f"sync.bwlimit={bwlimit}"])]
+        chosen = choose(profiles, directory, (*overrides, *more), only)
         from actorsync.cli import foreground
 
         if dry_run:

@@ -31,7 +31,7 @@ def history(profile: Path, as_json: bool, only: tuple[str, ...], overrides: tupl
     """Show the last hundred runs, and which of them can be undone. Works during a run."""
     loaded = load(profile, overrides, only)
     from actorsync.journal import read_runs, read_trash, state_directory
-    from actorsync.journal.schema import RUNS_KEPT
+    from actorsync.journal.runs import RUNS_KEPT
     from actorsync.runs.profile_journal import refuse_moved
 
     refuse_moved(loaded)

@@ -32,7 +32,7 @@ import platformdirs
 
 from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
-from actorsync.journal import audits, meta, releases, schema, trash
+from actorsync.journal import audits, meta, releases, runs, schema, trash
 from actorsync.journal.audit_memory import AuditMemory
 from actorsync.journal.directories import DirectoryMemory
 from actorsync.journal.file import (
@@ -223,15 +223,18 @@ class Journal:
     def begin_run(self, started_at: float) -> int:
         """Record that a run began, and return its number. Only the last hundred runs are kept."""
         with self._transaction() as connection:
-            run = connection.execute("INSERT INTO runs (started_at) VALUES (?)", (started_at,)).lastrowid
-            assert run is not None
-            connection.execute("DELETE FROM runs WHERE id <= ?", (run - schema.RUNS_KEPT,))
-            return run
+            return runs.insert_run(connection, started_at)
 
-    def end_run(self, run: int, report: Report) -> None:
-        """Record what a run did."""
+    def end_run(self, run: int | None, report: Report) -> None:
+        """Record what a run did. None for one whose beginning was not recorded: it is recorded as a whole.
+
+        Of the runs over a part of the source, the last hundred are kept besides the last hundred others.
+        """
         with self._transaction() as connection:
-            connection.execute("UPDATE runs SET report = ? WHERE id = ?", (schema.dump(report), run))
+            if run is None:
+                runs.insert_run(connection, report.started_at, report)
+            else:
+                runs.end_run(connection, run, report)
 
     def copy_to_memory(self) -> Journal:
         """Return an independent copy in memory, for dry runs. Its changes are lost when it is closed."""
@@ -307,7 +310,7 @@ def read_runs(directory: Path, profile_id: str, limit: int) -> list[Run]:
     if reader is None:
         return []
     with naming(str(path)), closing(reader):
-        return schema.read_runs(reader, limit)
+        return runs.read_runs(reader, limit)
 
 
 def read_troubles(directory: Path, profile_id: str) -> list[Parked]:

@@ -23,7 +23,7 @@ from actorsync.journal import audits, leaving, releases, trash
 from actorsync.journal.meta import Unreadable, fit, number_in_text, read_meta, write_meta
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
-from actorsync.model.report import Report, Run
+from actorsync.model.report import Report
 from actorsync.model.row import KINDS, ListingRows, Row, decode, encode, entries_of, without_inode
 from actorsync.planning.reconcile import looks_equal
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = [
     "APPLICATION_ID",
     "MANY",
-    "RUNS_KEPT",
     "SCHEMA_VERSION",
     "Unreadable",
     "bounds",
@@ -43,6 +42,7 @@ __all__ = [
     "dump",
     "index_files",
     "migrate",
+    "parsed",
     "prepare",
     "read_children",
     "read_differences",
@@ -51,7 +51,6 @@ __all__ = [
     "read_pending",
     "read_record",
     "read_root",
-    "read_runs",
     "read_subtree",
     "read_troubles",
     "split",
@@ -60,7 +59,6 @@ __all__ = [
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
 SCHEMA_VERSION: Final = 6
-RUNS_KEPT: Final = 100
 #: More rows than a directory can have.
 MANY: Final = (1 << 63) - 1
 
@@ -174,7 +172,7 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.text_factory = number_in_text
 
 
-def _parsed(text: str | bytes, kind: type[T]) -> T:
+def parsed(text: str | bytes, kind: type[T]) -> T:
     try:
         return _converter().structure(json.loads(text), kind)
     except Exception as error:  # cattrs raises many kinds of errors for malformed values
@@ -359,16 +357,6 @@ def count_records(connection: sqlite3.Connection, *, are_foreign: bool) -> int:
     return int(connection.execute(query, (are_foreign,)).fetchone()[0])
 
 
-def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
-    """Return the last runs, newest first."""
-    rows = connection.execute(
-        "SELECT id, started_at, CAST(report AS BLOB) FROM runs ORDER BY id DESC LIMIT ?", (limit,)
-    )
-    return [
-        Run(run, started_at, None if report is None else _parsed(report, Report)) for run, started_at, report in rows
-    ]
-
-
 def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
     """Return the paths that failed in the last runs, in order. Schema 1 had no table for them."""
     if version_of(connection) < 2:
@@ -392,4 +380,4 @@ def dump(value: Report | Root) -> str:
 def read_root(connection: sqlite3.Connection, key: Literal["root", "target"] = "root") -> Root | None:
     """Return the root of the source as the last scan found it; None before the first scan. ``target``: that one."""
     text = read_meta(connection, key)
-    return None if text is None else _parsed(text, Root)
+    return None if text is None else parsed(text, Root)

@@ -95,8 +95,12 @@ class Change:
 
 
 def next_run(connection: sqlite3.Connection) -> int:
-    """Return the number of the run that is going on, or one that no run in the trash has."""
-    (run,) = connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchone()
+    """Return the number of the run that is going on, or one that no run in the trash has.
+
+    A partial run is recorded at its end, with the number that is the next one now.
+    """
+    query = "SELECT id + (report IS NOT NULL) FROM runs ORDER BY id DESC LIMIT 1"
+    (run,) = connection.execute(query).fetchone() or (0,)
     (last,) = connection.execute("SELECT coalesce(max(run), -1) FROM trash_runs").fetchone()
     return int(max(run, last + 1))
 

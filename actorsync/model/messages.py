@@ -29,6 +29,8 @@ from actorsync.model.event import (
     Resumed,
     Retired,
     Scanned,
+    WatchLost,
+    WatchStarted,
 )
 from actorsync.model.left_out import LeftOut
 from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Publish, Remove, Respell, SetMode
@@ -55,6 +57,7 @@ __all__ = [
     "unplanned_text",
     "unsent_text",
     "warning_text",
+    "watch_text",
 ]
 
 #: The result of a run by its exit code; part of the JSON record.
@@ -221,8 +224,36 @@ def is_whole(report: Report) -> bool:
     return report.error is None and not report.drained and not report.cancelled
 
 
+def _changes_text(report: Report) -> str:
+    """Return the line of a pass over a part of the source: ``3 copied (1.2 KiB), 1 removed in 0.4 s``."""
+    counts = {
+        f"copied ({size_text(report.copied_bytes)})": report.copied,
+        "moved": report.moved,
+        "modes set": report.modes_set,
+        "directories made": report.directories_made,
+        "already there": report.adopted,
+        "removed": report.removed,
+        "failed": report.failed,
+        "skipped": report.skipped,
+        "removals postponed": report.withheld,
+    }
+    done = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    refused = "" if report.not_published is None else f"; {display(report.not_published)}"
+    return f"{done or result_of(report)} in {duration_text(report.seconds)}{refused}"
+
+
+def watch_text(event: WatchStarted | WatchLost) -> str:
+    """Return one line on how the source is watched, or on changes that may have been missed."""
+    if isinstance(event, WatchLost):
+        return f"changes may have been missed ({display(event.reason)}): comparing everything"
+    where = counted(event.directories, "directory", "directories") if event.directories else "the source"
+    return f"watching {where} ({event.how}{f': {display(event.why)}' if event.why else ''})"
+
+
 def summary(report: Report) -> str:
     """Return the last line of a run: ``in sync: 12 copied (3.4 MiB), 1 removed, 0 failed in 2.1 s``."""
+    if report.is_partial:
+        return _changes_text(report)
     took = f"in {duration_text(report.seconds)}"
     if report.is_audit:
         return _audit_summary(report, took)

@@ -32,7 +32,8 @@ class Report:
     ``started_at``; they are not ``left``. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
     compared the target with the journal. ``held`` counts the paths that were undone, and stay so until their source
-    changes. ``resumed_bytes`` is how many bytes of what was copied were on the target already, from an earlier attempt
+    changes. ``is_partial``: the run listed only the directories of the source in which something had changed.
+    ``resumed_bytes`` is how many bytes of what was copied were on the target already, from an earlier attempt
     that was broken off, and were not sent again. ``exit_code`` is the exit code of the command line.
 
     More than 20 fields: this is public API, and a flat record is what users and the JSON output read.
@@ -72,6 +73,7 @@ class Report:
     delayed_until: float | None = None
     held: int = 0
     not_published: str | None = None
+    is_partial: bool = False
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""

@@ -2,7 +2,7 @@
 
 * ERROR: a file failed, a guard refused the removals, the run could not go on, or it ended not in sync.
 * WARNING: a warning, a lost connection, a path that is parked, removals that wait.
-* INFO: the run begins, or ends in sync; what did not work works again.
+* INFO: the run begins, or ends in sync; the source is watched; what did not work works again.
 * DEBUG: each change (``+`` new, ``*`` changed, ``-`` removed, ``>`` moved, ``%`` new mode), and each file not tried.
 
 Each record has the event as its attribute ``event``, and as ``mirror`` the name of the mirror; "" if the process has
@@ -13,12 +13,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from functools import partial
 from typing import Final
 
+import attrs
+
 from actorsync.actors.observers import Observer
-from actorsync.model.event import Event, LoginDeferred, Recovered, RemovalsWithheld, Resumed, Started, Stopped, Warned
-from actorsync.model.messages import change_of, did_nothing, named, parking_text, summary, trouble_in
+from actorsync.model.event import (
+    Event,
+    LoginDeferred,
+    PassBegan,
+    Recovered,
+    RemovalsWithheld,
+    Resumed,
+    Started,
+    Stopped,
+    Warned,
+    WatchLost,
+    WatchStarted,
+)
+from actorsync.model.messages import change_of, did_nothing, named, parking_text, summary, trouble_in, watch_text
 from actorsync.model.operation import Done, Failed, Fault
 from actorsync.model.text import counted, display
 
@@ -36,16 +49,26 @@ def log_observer(name: str = "") -> Observer | None:
     logger: logging.Logger | None = _LOGGER
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-            return partial(_log, name)
+            return _Log(name).observe
         logger = logger.parent if logger.propagate else None
     return None
 
 
-def _log(name: str, event: Event) -> None:
-    prefix = f"{display(name)}: " if name else ""
-    for level, text in _lines_of(event):
-        if _LOGGER.isEnabledFor(level):
-            _LOGGER.log(level, "%s%s", prefix, text, extra={"event": event, "mirror": name})
+@attrs.define(eq=False)
+class _Log:
+    """Logs events. A pass over a part of the source does not tell that it begins: most of them find nothing to do."""
+
+    name: str
+    _is_partial: bool = False
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, PassBegan):
+            self._is_partial = event.directories is not None
+        prefix = f"{display(self.name)}: " if self.name else ""
+        for level, text in _lines_of(event):
+            level = logging.DEBUG if isinstance(event, Started) and self._is_partial else level
+            if _LOGGER.isEnabledFor(level):
+                _LOGGER.log(level, "%s%s", prefix, text, extra={"event": event, "mirror": self.name})
 
 
 def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
@@ -56,6 +79,10 @@ def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
         case Started(source, target, connections):
             many = counted(connections, "connection")
             yield logging.INFO, f"mirroring {display(source)} to {display(target)}, {many}"
+        case WatchStarted(why=why):
+            yield (logging.WARNING if why else logging.INFO), watch_text(event)
+        case WatchLost():
+            yield logging.WARNING, watch_text(event)
         case Warned(text) | RemovalsWithheld(_, text):
             yield logging.WARNING, display(text)
         case Failed(operation, reason, Fault.UNSENT | Fault.PARKED):  # many, and all for one reason that was logged

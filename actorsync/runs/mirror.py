@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
 import attrs
 import trio
@@ -18,7 +19,7 @@ from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import Event, Stopped, Warned
-from actorsync.model.messages import unplanned_text
+from actorsync.model.messages import did_nothing, unplanned_text
 from actorsync.model.report import Report
 from actorsync.planning.publishing.rules import ResumeRule
 from actorsync.policy import RunOptions
@@ -48,6 +49,11 @@ class Mirror:
     def is_stopped(self) -> bool:
         """Whether a stop was requested."""
         return self.options.shutdown.draining.is_set()
+
+    def with_policy(self, **changes: Any) -> Mirror:
+        """Return the mirror with changes to its policy."""
+        policy = attrs.evolve(self.options.policy, **changes)
+        return attrs.evolve(self, options=attrs.evolve(self.options, policy=policy))
 
     @contextlib.asynccontextmanager
     async def ready(self) -> AsyncIterator[tuple[Journal, BothSecrets | None]]:
@@ -127,8 +133,12 @@ class Mirror:
     async def one_pass(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Report:
         """Mirror once, and record in the journal that the pass began and how it ended.
 
-        ``places`` are a source and a target that are open already; without them, new ones are opened.
+        ``places`` are a source and a target that are open already; without them, new ones are opened. A pass over a
+        part of the source (``RunOptions.within``) is recorded at its end, if it has done or left anything: most hints
+        are about nothing.
         """
+        if self.options.within is not None:
+            return await self._partial_pass(journal, places or open_endpoints(self.profile, secrets))
         endings: list[Report] = []
 
         def keep(event: Event) -> None:
@@ -147,6 +157,22 @@ class Mirror:
             with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):
                 for report in endings:
                     await trio.to_thread.run_sync(journal.end_run, run, report)
+
+    async def _partial_pass(self, journal: Journal, places: Places) -> Report:
+        def record(event: Event) -> None:
+            if isinstance(event, Stopped):
+                endings.append(event.report)
+
+        endings: list[Report] = []
+        try:
+            async with keeping_logins(*places):
+                return await self._supervise(*places, journal, record)
+        finally:
+            # An error here must not hide the report, or the bug, that was announced before.
+            with trio.CancelScope(shield=True), contextlib.suppress(ActorsyncError):
+                for report in endings:
+                    if not (report.exit_code == 0 and did_nothing(report)):
+                        await trio.to_thread.run_sync(journal.end_run, None, report)
 
     async def _tend_trash(self, target: Endpoint, journal: Journal, report: Report) -> None:
         """Let old versions leave the trash after a run that was neither stopped nor ended by an error.

@@ -22,7 +22,7 @@ from actorsync.runs.options import policy_of
 if TYPE_CHECKING:
     from actorsync.endpoints.shared.proxy import Proxy
 
-__all__ = ["open_endpoints", "require_source"]
+__all__ = ["open_endpoints", "open_source", "open_target", "require_source"]
 
 
 #: What to do about a source that this user cannot read.
@@ -61,14 +61,21 @@ def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tupl
     Without ``secrets``, those of the profile are looked up when the login needs them, which blocks.
     """
     secrets = secrets or BothSecrets()
-    source: Endpoint
+    return open_source(profile, secrets), open_target(profile, secrets)
+
+
+def open_source(profile: Profile, secrets: BothSecrets) -> Endpoint:
+    """Return the source of `open_endpoints`. A link that leads to a local one is followed now."""
     if profile.source.is_remote:
-        source = _endpoint(profile.source, secrets.source, "source")
-    else:
-        keeps_back = policy_of(profile).selection.keeps_back if profile.sync.links == "follow" else None
-        source = LocalEndpoint(Path(profile.source.path), links=profile.sync.links, keeps_back=keeps_back)
+        return _endpoint(profile.source, secrets.source, "source")
+    keeps_back = policy_of(profile).selection.keeps_back if profile.sync.links == "follow" else None
+    return LocalEndpoint(Path(profile.source.path), links=profile.sync.links, keeps_back=keeps_back)
+
+
+def open_target(profile: Profile, secrets: BothSecrets) -> Endpoint:
+    """Return the target of `open_endpoints`."""
     is_exact = profile.sync.delete == "everything"
-    return source, _endpoint(profile.target, secrets.target, "target", is_exact=is_exact, outside=_outside(profile))
+    return _endpoint(profile.target, secrets.target, "target", is_exact=is_exact, outside=_outside(profile))
 
 
 def _outside(profile: Profile) -> str:

@@ -25,6 +25,7 @@ from actorsync.model.event import (
     Event,
     LoginDeferred,
     Parked,
+    PassBegan,
     Reconnecting,
     Recovered,
     RemovalsRefused,
@@ -35,6 +36,8 @@ from actorsync.model.event import (
     Started,
     Stopped,
     Warned,
+    WatchLost,
+    WatchStarted,
 )
 from actorsync.model.operation import (
     Copy,
@@ -70,6 +73,8 @@ async def lines_for(events: Sequence[Event], *, is_verbose: bool = False, every:
 
 async def test_lines_show_start_problems_and_summary() -> None:
     assert await lines_for(EVERY_EVENT) == [
+        "watching 12 directories (inotify)",
+        "changes may have been missed (the queue of changes has overflowed): comparing everything",
         "mirroring /src to ftp://h/, 4 connections",
         "failed: x: Permission denied",
         "the root of the target is empty: listing the whole target, nothing is taken for granted",
@@ -79,7 +84,7 @@ async def test_lines_show_start_problems_and_summary() -> None:
         "nothing was published: 1 path could not be sent",
         "actorsync: too many",
         "2 removals postponed",
-        "parked: x: failed 3 times in a row; the next run retries it",
+        "parked: x: failed 3 times in a row; retrying in 1 min 00 s",
         "no longer parked: z",
         "connection 1: the server hung up; reconnecting in 0.5 s",
         "reduced to 8 connections (the server's limit): 421 too many",
@@ -391,3 +396,52 @@ async def test_cancel_drops_output_that_is_not_read() -> None:
             await trio.sleep(0.01)
     with contextlib.suppress(BrokenPipeError):
         stream.close()
+
+
+# Passes over a part of a watched source.
+
+
+def a_pass(report: Report, *events: Event) -> list[Event]:
+    return [PassBegan("changes", ("d",)), Started("/src", "ftp://h/", 4), *events, Stopped(report)]
+
+
+FIRST: list[Event] = [
+    WatchStarted("inotify", 12),
+    PassBegan("start"),
+    Started("/src", "ftp://h/", 4),
+    Stopped(Report(0, 0.0, 2.0)),
+]
+SHOWN = [
+    "watching 12 directories (inotify)",
+    "mirroring /src to ftp://h/, 4 connections",
+    "in sync: nothing to do (0 files) in 2.0 s",
+]
+
+
+async def test_a_pass_that_found_no_change_shows_no_line() -> None:
+    nothing = Report(0, 0.0, 0.1, is_partial=True)
+    assert await lines_for([*FIRST, *a_pass(nothing), *a_pass(nothing)]) == SHOWN
+
+
+async def test_a_pass_over_a_part_shows_one_short_line() -> None:
+    report = Report(0, 0.0, 0.4, copied=3, copied_bytes=1234, removed=1, is_partial=True)
+    assert (await lines_for([*FIRST, *a_pass(report)]))[3:] == ["3 copied (1.2 KiB), 1 removed in 0.4 s"]
+
+
+async def test_an_outage_is_shown_once_while_the_source_is_watched() -> None:
+    lost = Reconnecting(1, "connection refused", 0.5)
+    down = Report(5, 0.0, 0.4, error="h could not be reached", left=1, is_partial=True)
+    good = Report(0, 0.0, 0.4, copied=1, copied_bytes=5, is_partial=True)
+    again = a_pass(down, lost)
+    shown = await lines_for([*FIRST, *again, *again, *again, *a_pass(good)])
+    assert [line for line in shown if "refused" in line] == ["connection 1: connection refused; reconnecting in 0.5 s"]
+    assert [line for line in shown if "could not be reached" in line] == ["actorsync: h could not be reached"]
+    assert shown[-1] == "1 copied (5 B) in 0.4 s"
+
+
+async def test_lost_hints_and_poor_ways_of_watching_are_shown_with_their_reason() -> None:
+    events: list[Event] = [WatchStarted("polling", 0, "/mnt is an NFS drive"), WatchLost("the machine was asleep")]
+    assert await lines_for(events) == [
+        "watching the source (polling: /mnt is an NFS drive)",
+        "changes may have been missed (the machine was asleep): comparing everything",
+    ]

@@ -128,7 +128,7 @@ def test_repetition_with_typed_codes_is_refused_before_the_question(
 ) -> None:
     path = profile(tmp_path, server, "otp = { prompt = true }", more='[sync]\nevery = "1m"\n')
     assert run_command(["run", path]) == 2
-    assert "target.otp: each repetition of sync.every needs a new code" in capsys.readouterr().err
+    assert "target.otp: a run that repeats needs new codes for its logins" in capsys.readouterr().err
     assert server.received == []
 
 

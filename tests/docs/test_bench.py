@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from actorsync.profile import load_profile
 from bench.__main__ import parse, present
 from bench.cases import Case, Outcome, Round, can_run, keep, kept
 from bench.credentials import PORT, Credentials, make_credentials
+from bench.latency import Latencies, render_latencies
 from bench.limits import Conditions, Limit, limit_of_again, limit_of_first, walk_seconds, wire_limit
 from bench.link import Unusable
 from bench.measure import Measurement, measure
@@ -674,3 +676,25 @@ class TestMeasuring:
         assert one.failure is None
         assert one.cpu >= 0.5
         assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+# From save to live.
+
+
+def test_latencies_are_shown_with_what_is_promised() -> None:
+    seconds = tuple(number / 100 for number in range(1, 101))
+    found = [
+        Latencies("proftpd", "actorsync, warm", 1, tuple(it / 2 for it in seconds), 50.1),
+        Latencies("proftpd", "actorsync, warm", 32, seconds[:64], 50.1),
+        Latencies("openssh", "lsyncd with rsync", 1, (*seconds[:94], *[math.inf] * 6), 50.1),
+    ]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in render_latencies(found).splitlines()[2:]]
+    assert cells == [
+        ["proftpd", "actorsync, warm", "1", "100", "0.25", "0.47", "0.7 kept"],
+        ["proftpd", "actorsync, warm", "32", "2", "0.32", "0.61", "0.7 kept"],
+        ["openssh", "lsyncd with rsync", "1", "100", "0.50", "inf", "-"],
+    ]
+
+
+def test_a_promise_that_is_not_kept_is_said() -> None:
+    assert "0.7 NOT KEPT" in render_latencies([Latencies("proftpd", "actorsync, warm", 1, (0.1, 0.9), 50.0)])

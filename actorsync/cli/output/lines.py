@@ -19,17 +19,21 @@ import trio
 from actorsync.actors.statistics import Rate, Statistics
 from actorsync.cli.output.progress import progress_text
 from actorsync.cli.output.streams import Sink
-from actorsync.errors import DRIFTED
+from actorsync.errors import DRIFTED, TargetUnreachable
 from actorsync.model.event import (
     Adopted,
     Confirmed,
     Drifted,
     Event,
+    PassBegan,
+    Reconnecting,
     RemovalsRefused,
     RemovalsWithheld,
     Started,
     Stopped,
     Warned,
+    WatchLost,
+    WatchStarted,
 )
 from actorsync.model.json_records import json_line, records_of
 from actorsync.model.messages import (
@@ -43,6 +47,7 @@ from actorsync.model.messages import (
     trouble_in,
     unsent_text,
     warning_text,
+    watch_text,
 )
 from actorsync.model.operation import Failed, Fault
 from actorsync.model.report import Report
@@ -307,6 +312,11 @@ class Lines(Output):
         self._progress_at = math.inf
         self._parked = 0
         self._withheld = self._withheld_before = ""
+        self.watching = ""
+        """How the source is watched; "" if it is not."""
+        self.is_partial = False
+        """Whether the pass looks at a part of the source."""
+        self._error: str | None = None
 
     def observe(self, event: Event) -> None:
         """Queue the lines of an event. Unchanged entries are skipped early, because there may be very many."""
@@ -330,6 +340,14 @@ class Lines(Output):
                 where = f"{display(source)} to {display(target)}"
                 many = f"{'up to ' if automatic else ''}{counted(connections, 'connection')}"
                 return [f"{self._verb} {where}{often}, {many}"]
+            case WatchStarted() | WatchLost():
+                self.watching = watch_text(event) if isinstance(event, WatchStarted) else self.watching
+                return [watch_text(event)]
+            case PassBegan(_, directories):
+                self.is_partial = directories is not None
+                return []
+            case Reconnecting() if self._is_outage:
+                return []
             case Warned(text):
                 return [warning_text(text)]
             case RemovalsWithheld(_, reason):
@@ -337,7 +355,7 @@ class Lines(Output):
                 return [reason] if reason != self._withheld_before or self._is_verbose else []
             case Failed(operation, reason, Fault.PARKED) if self._is_verbose:
                 return [f"failed: {display(operation.path)}: {display(reason)}"]
-        if (parking := parking_text(event, is_repeated=bool(self._every))) is not None:
+        if (parking := parking_text(event, is_repeated=bool(self._every or self.watching))) is not None:
             self._parked += 1
             return [parking] if self._parked <= _NAMED else []
         if isinstance(event, RemovalsRefused):
@@ -356,8 +374,14 @@ class Lines(Output):
         return super().errors_of(event) if isinstance(event, RemovalsRefused | Stopped) else ()
 
     def endings_of(self, report: Report) -> Sequence[str]:
-        """Return only the error: the summary has the rest."""
-        return [] if report.error is None else [report.error]
+        """Return only the error: the summary has the rest. While the source is watched, each error is shown once."""
+        before, self._error = self._error, report.error
+        return [] if report.error is None or (self.watching and report.error == before) else [report.error]
+
+    @property
+    def _is_outage(self) -> bool:
+        """Whether the pass before could not reach the server either. Such passes follow each other at short times."""
+        return bool(self.watching) and self._last is not None and self._last.exit_code == TargetUnreachable.exit_code
 
     def show_results(self, results: Sequence[Ended]) -> None:
         """Queue a line for each mirror."""
@@ -376,6 +400,8 @@ class Lines(Output):
 
     def _last_lines(self, report: Report) -> Sequence[str]:
         last, self._last = self._last, report
+        if report.is_partial and report.exit_code == 0 and did_nothing(report):
+            return []  # most hints are about nothing
         if report.error is not None and did_nothing(report):
             return []  # the error says it all
         if last is not None and last.exit_code == report.exit_code == 0 and did_nothing(report):

@@ -29,6 +29,9 @@ __all__ = ["LiveView", "Screen"]
 #: Seconds between two frames.
 _FRAME: Final = 0.2
 
+#: A pass over a part of the source has no view of its own in its first seconds: most are over by then.
+_SHORT: Final = 1.0
+
 #: Cells at the right edge that stay free. A terminal shows Ctrl-C as ``^C`` behind the last line. If that wrapped, the
 #: view would be one line lower than it is known to be, and leave its first line behind.
 _MARGIN: Final = 3
@@ -86,9 +89,9 @@ class LiveView(Lines):
         super().observe(event)
 
     def tick(self) -> Any:
-        """Return the next frame, or None between passes."""
-        if not self.is_running:
-            return None
+        """Return the next frame, or None between passes; while the source is watched, a line that says so."""
+        if not self.is_running or (self.is_partial and trio.current_time() - self._began < _SHORT):
+            return Text(self.watching, style="dim", no_wrap=True, overflow="crop") if self.watching else None
         return Group(*self.block(self.screen.width, self.screen.height))
 
     def block(self, width: int, height: int) -> Sequence[RenderableType]:

@@ -107,6 +107,10 @@ class FtpEndpoint:
             raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
         return Root(Entry("", Kind.DIRECTORY))
 
+    def begin_pass(self) -> None:
+        """Forget what was seen of the tree."""
+        self.knowledge.begin_pass()
+
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
         """Connect and log in. The first connection to a server that is not known finds out which flights it takes."""

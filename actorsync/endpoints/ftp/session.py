@@ -49,6 +49,7 @@ class FtpSession:
 
     def __init__(self, connection: FtpConnection, warnings: Sequence[str] = ()) -> None:
         self.connection = connection
+        self.keep_alive = connection.keep_alive
         self._warnings = warnings
         self._lister = Lister(connection)
         symlinks = SymlinkFinder(connection, self._lister)

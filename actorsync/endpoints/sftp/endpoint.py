@@ -101,6 +101,10 @@ class SftpEndpoint:
             )
         return Root(Entry("", Kind.DIRECTORY))
 
+    def begin_pass(self) -> None:
+        """Forget what was seen of the tree."""
+        self._knowledge.symlink_guard.forget()
+
     @property
     def servers(self) -> Sequence[str]:
         """The servers whose host keys are checked, in this order: the jump hosts, and the server itself."""

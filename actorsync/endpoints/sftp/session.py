@@ -143,6 +143,10 @@ class SftpSession:
         (found,) = await self._connection.requests.exchange([requests.real_path(path)])
         return found.names[0][0] if isinstance(found, Names) and len(found.names) == 1 else None
 
+    async def keep_alive(self) -> None:
+        """Ask for the entry of the root."""
+        await self._connection.requests.exchange([requests.lstat(self._connection.server.root or "/")])
+
     def describe(self) -> Sequence[tuple[str, str]]:
         """Describe the server and what it supports."""
         server, host = self._connection.server, self._connection.requests.host

@@ -49,6 +49,10 @@ class SymlinkGuard:
             self._known.clear()
         self._known.update(above(directory))
 
+    def forget(self) -> None:
+        """Check every directory again."""
+        self._known.clear()
+
     def unknown(self, directories: Iterable[str]) -> list[str]:
         """Return the directories that are not checked yet, without duplicates."""
         return [it for it in dict.fromkeys(directories) if it not in self._known and not is_above(it)]

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import the_cause
-from actorsync.errors import DRIFTED, GuardRefused, ProfileError, TargetUnreachable
+from actorsync.errors import ProfileError
 from actorsync.model.report import Report
-from actorsync.policy import Policy, RunOptions
+from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.mirror import Mirror
 from actorsync.runs.observing import observing
 from actorsync.runs.options import options_for
+from actorsync.runs.repeating.endings import GOES_ON
+from actorsync.runs.repeating.watched import watch_forever
 
 __all__ = ["BREATH", "WakeUp", "repeat", "require_repeatable", "run_forever"]
 
 #: Seconds between the end of a pass and the next pass, at least.
 BREATH: Final = 1.0
-
-#: Exit codes of a pass after which the next pass may do better. A refused login is not among them (servers lock
-#: accounts out), and neither are fatal errors and a cancellation.
-_GOES_ON: Final = frozenset({0, 1, DRIFTED, GuardRefused.exit_code, TargetUnreachable.exit_code})
 
 #: Returns when there is a reason to begin the next pass before its time. Called anew after each pass, and cancelled
 #: when the next pass begins: a reason that came up during a pass is to be kept, and makes the next call return at once.
@@ -33,24 +30,26 @@ WakeUp = Callable[[], Awaitable[object]]
 
 
 async def run_forever(profile: Profile, options: RunOptions | None = None, *, is_rebuilding: bool = False) -> int:
-    """Mirror every ``sync.every`` until stopped, as `repeat` does; return the exit code.
+    """Mirror until stopped, as `watch_forever` does or every ``sync.every``; return the exit code.
 
-    The journal stays locked between passes, and each secret is looked up once. The endpoints are new for each pass: a
-    source that is a symbolic link is followed to its current target, and a password that was changed on the server is
-    tried once. From the second pass on, paths that keep failing are parked for longer and longer, and the target is
-    looked at every ``audit.every`` only: each look is a login.
+    The journal stays locked between passes, and each secret is looked up once. With ``sync.every`` alone, the endpoints
+    are new for each pass: a source that is a symbolic link is followed to its current target, and a password that was
+    changed on the server is tried once. From the second pass on, paths that keep failing are parked for longer and
+    longer, and the target is looked at every ``audit.every`` only: each look is a login.
     """
-    assert profile.sync.every is not None, "the profile does not say how often"
     require_repeatable(profile)
     async with observing(options or options_for(profile)) as observed:
+        if profile.sync.watch:
+            return await watch_forever(Mirror(profile, observed, is_rebuilding))
+        assert profile.sync.every is not None, "the profile does not say how often"
         return await _passes(profile, observed, profile.sync.every, is_rebuilding=is_rebuilding)
 
 
 async def _passes(profile: Profile, options: RunOptions, period: float, *, is_rebuilding: bool) -> int:
     first = Mirror(profile, options, is_rebuilding)
     # The user waits for the first pass, and may have mended what failed before. Later passes are patient.
-    later = _with_policy(first, attrs.evolve(options.policy, is_patient=True))
-    trusting = _with_policy(later, attrs.evolve(later.options.policy, audit=None))
+    later = first.with_policy(is_patient=True)
+    trusting = later.with_policy(audit=None)
     async with first.ready() as (journal, secrets):
         if first.is_stopped:
             return first.unbegun().exit_code
@@ -68,17 +67,13 @@ async def _passes(profile: Profile, options: RunOptions, period: float, *, is_re
         return await repeat(one_pass, period, options.shutdown)
 
 
-def _with_policy(mirror: Mirror, policy: Policy) -> Mirror:
-    return attrs.evolve(mirror, options=attrs.evolve(mirror.options, policy=policy))
-
-
 def require_repeatable(profile: Profile) -> None:
     """Check that each pass can log in by itself. Raises `ProfileError` if one would need a code that is typed."""
     for table, codes in (("source", profile.source.ways.codes), ("target", profile.target.ways.codes)):
         if codes is not None and codes.is_asking:
             raise ProfileError(
-                f"{profile.path}: {table}.otp: each repetition of sync.every needs a new code, and a prompt gives only "
-                'one; use otp = { command = ["..."] }, or run with --once'
+                f"{profile.path}: {table}.otp: a run that repeats needs new codes for its logins, and a prompt gives "
+                'only one; use otp = { command = ["..."] }, or run with --once'
             )
 
 
@@ -100,7 +95,7 @@ async def repeat(
     while True:
         began = trio.current_time()
         report = await one_pass()
-        if shutdown.draining.is_set() or report.exit_code not in _GOES_ON:
+        if shutdown.draining.is_set() or report.exit_code not in GOES_ON:
             return report.exit_code
         if await _is_stopped_before(began + period, shutdown, wake_up):
             return 0

@@ -93,6 +93,12 @@ class Knowledge:
     probes: ProbeCache = attrs.Factory(ProbeCache)
     unset_modes: UnsetModes = attrs.Factory(UnsetModes)
 
+    def begin_pass(self) -> None:
+        """Forget what was seen of the tree, and of files on their way. What is known of the server stays."""
+        self.symlink_guard.forget()
+        for seen in (self.identities, self.unkept, self.publishing, self.set_aside, self.locked):
+            seen.clear()
+
     @property
     def is_sequential(self) -> bool:
         """Whether the server reads a command only after it has finished the last, so that one may be sent early."""
@@ -138,6 +144,12 @@ class FtpConnection:
         """Discard what an interrupted verb left: its data connection, and the replies that are still due."""
         self.close_data()
         await self.control.drain_replies()
+
+    async def keep_alive(self) -> None:
+        """Make a request without an effect, and drop what was prepared for a next transfer. Any reply will do."""
+        self._port = None
+        await self.resync()
+        await self.control.exchange([command_line("NOOP")])
 
     async def open_data(self, extra: Sequence[bytes] = ()) -> tuple[DataConnection, list[Reply]]:
         """Open a data connection: to the port that was requested ahead, or to a new one.

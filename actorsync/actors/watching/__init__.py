@@ -1,0 +1,1 @@
+"""The actor around the passes: it follows the changes of a source."""
