@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.wrappers import warm
 from actorsync.journal import journal_path, state_directory
 from actorsync.model.event import Event, PassBegan, Stopped
+from actorsync.model.operation import Done, Remove
 from actorsync.model.report import Report
 from actorsync.policy import Clock, Policy
 from actorsync.profile import Profile
@@ -35,6 +37,7 @@ class Watch:
     profile: Profile
     wall_ns: Callable[[], int] = time.time_ns
     policy: Policy | None = None
+    observer: Callable[[Event], object] = bool
     shutdown: Shutdown = attrs.Factory(Shutdown)
     reports: list[Report] = attrs.Factory(list)
     began: list[PassBegan] = attrs.Factory(list)
@@ -49,7 +52,9 @@ class Watch:
             self._ended.set()
 
     async def run(self) -> None:
-        options = options_for(self.profile, policy=self.policy, shutdown=self.shutdown, observers=[self.observe])
+        options = options_for(
+            self.profile, policy=self.policy, shutdown=self.shutdown, observers=[self.observer, self.observe]
+        )
         self.code = await run_forever(self.profile, attrs.evolve(options, clock=Clock(wall_ns=self.wall_ns)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -66,9 +71,10 @@ async def watching(
     *,
     policy: Policy | None = None,
     code: int = 0,
+    observer: Callable[[Event], object] = bool,
 ) -> AsyncIterator[Watch]:
     """Watch during the block, whose first pass has ended. The run ends with ``code``."""
-    watch = Watch(profile, wall_ns, policy)
+    watch = Watch(profile, wall_ns, policy, observer)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.run)
@@ -232,3 +238,27 @@ async def test_a_source_behind_a_link_is_followed_when_the_link_changes(source: 
         (source.parent / "new").rename(source.parent / "link")
         await watch.until(lambda: (target / "a.txt").read_text() == "of the other one")
         assert watch.began[-1].directories is None
+
+
+async def test_a_build_that_empties_its_output_and_fills_it_again_removes_nothing_that_comes_back(
+    source: Path, target: Path
+) -> None:
+    profile = make_profile(source, str(target), *WATCH, "watch.delete-settle=1s")
+    removed: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Done) and isinstance(event.operation, Remove):
+            removed.append(event.operation.path)
+
+    async with watching(profile, observer=observe) as watch:
+        passes = len(watch.reports)
+        shutil.rmtree(source / "sub")
+        await watch.until(lambda: len(watch.reports) > passes)  # a pass sees it gone
+        assert (target / "sub" / "b.txt").exists()
+        (source / "sub").mkdir()
+        (source / "sub" / "b.txt").write_text("built anew")
+        await watch.until(lambda: (target / "sub" / "b.txt").read_text() == "built anew")
+        assert removed == []
+        (source / "sub" / "b.txt").unlink()
+        await watch.until(lambda: tree(target) == tree(source))
+        assert removed == ["sub/b.txt"]

@@ -38,6 +38,7 @@ async def watch_forever(mirror: Mirror) -> int:
     A full pass follows every ``sync.every`` or, without it, about every ``watch.reconcile-every``. The journal stays
     locked, each secret is looked up once, and sessions stay logged in for ``watch.idle`` after their use.
     """
+    mirror = mirror.with_policy(delete_settle=mirror.profile.watch.delete_settle)
     async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun().exit_code
