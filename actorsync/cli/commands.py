@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from actorsync import __version__
+from actorsync.cli.ctl import ctl
 from actorsync.cli.options import (
     DEFAULT,
     json_option,
@@ -65,7 +66,7 @@ def cli() -> None:
     """Mirror a directory to a server, a server to a directory, or one server to another."""
 
 
-for command in (undo, history, trash):
+for command in (undo, history, trash, ctl):
     cli.add_command(command)
 
 

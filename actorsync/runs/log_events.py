@@ -15,7 +15,17 @@ from collections.abc import Iterator
 from typing import Final
 
 from actorsync.actors.observers import Observer
-from actorsync.model.event import Event, LoginDeferred, Recovered, RemovalsWithheld, Resumed, Started, Stopped, Warned
+from actorsync.model.event import (
+    Changed,
+    Event,
+    LoginDeferred,
+    Recovered,
+    RemovalsWithheld,
+    Resumed,
+    Started,
+    Stopped,
+    Warned,
+)
 from actorsync.model.messages import change_of, did_nothing, named, parking_text, summary, trouble_in
 from actorsync.model.operation import Done, Failed, Fault
 from actorsync.model.text import counted, display
@@ -50,6 +60,8 @@ def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
         case Started(source, target, connections):
             many = counted(connections, "connection")
             yield logging.INFO, f"mirroring {display(source)} to {display(target)}, {many}"
+        case Changed(text):
+            yield logging.INFO, display(text)
         case Warned(text) | RemovalsWithheld(_, text):
             yield logging.WARNING, display(text)
         case Failed(operation, reason, Fault.UNSENT | Fault.PARKED):  # many, and all for one reason that was logged

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import attrs
 
 from actorsync.actors.control import Control
@@ -21,6 +23,9 @@ class Job:
     profile: Profile
     options: RunOptions
     state: MirrorState
+    reload: Callable[[], Awaitable[str]] | None = None
+    """Reads the profile again, and returns what follows, in one line. Raises `ProfileError` if the profile is invalid.
+    None for a run that ends after its pass."""
 
     @property
     def control(self) -> Control:

@@ -1,0 +1,60 @@
+"""``actorsync ctl``: change a run that goes on, from another terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from actorsync.cli.options import DEFAULT, load, print_lines, set_option
+from actorsync.cli.output.streams import tell
+from actorsync.service.control_messages import TAKES_VALUE, VERBS, Request
+
+__all__ = ["ctl"]
+
+_HELP = f"""Change a run that is going on, or ask what it does.
+
+\b
+{chr(10).join(f"{verb + (' VALUE' if verb in TAKES_VALUE else ''):<18} {does}" for verb, does in VERBS.items())}
+
+The run may be started by any program of the same user. What is changed lasts as long as the run. The exit code is 5 if
+no run is going on, or if it does not answer within 5 seconds.
+"""
+
+
+@click.command(help=_HELP)
+@click.argument("words", nargs=-1, metavar="[PROFILE] VERB [VALUE]")
+@click.option("--json", "as_json", is_flag=True, help="Write the answer to standard output as one line of JSON.")
+@set_option
+def ctl(words: tuple[str, ...], as_json: bool, overrides: tuple[str, ...]) -> int:
+    """Ask the run of a profile, and print its answer."""
+    path, request = read_words(words)
+    profile = load(path, overrides, needs_keys=False)
+    from actorsync.service.control_client import ask_run
+
+    answer = ask_run(profile, request)
+    if as_json:
+        document = {"text": answer.text, **(answer.status or {})} if answer.code == 0 else {"error": answer.text}
+        print_lines([json.dumps(document)])
+    elif answer.code:
+        tell(answer.text)
+    else:
+        print_lines([answer.text])
+    return answer.code
+
+
+def read_words(words: tuple[str, ...]) -> tuple[Path, Request]:
+    """Return the profile and the request that the arguments name. The profile may be left out, as for every command."""
+    path = DEFAULT
+    if words and words[0] not in VERBS:
+        path, words = Path(words[0]), words[1:]
+    if not words:
+        raise click.UsageError(f"Missing argument 'VERB'; one of {', '.join(VERBS)}")
+    verb, values = words[0], words[1:]
+    if verb not in VERBS:
+        raise click.UsageError(f"No such verb '{verb}'; use one of {', '.join(VERBS)}")
+    if len(values) != (verb in TAKES_VALUE):
+        takes = "takes one value" if verb in TAKES_VALUE else "takes no value"
+        raise click.UsageError(f"{verb} {takes}")
+    return path, Request(verb, *values)
