@@ -32,7 +32,7 @@ from actorsync.runs.repeating.repeat import require_repeatable, run_forever
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan, run_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
-from actorsync.service.control import control
+from actorsync.service.attending import attended
 from actorsync.service.jobs import job_for
 
 __all__ = ["PENDING", "Options", "Show", "apply", "audit", "plan", "run"]
@@ -68,13 +68,13 @@ def run(profile: Profile, options: Options) -> int:
     often = "" if every is None else format_duration(every)
     output = _with_log(_output(options.show, statistics, often), statistics, options.log, often)
     job = job_for(profile, _options(profile, shutdown, [output.observe], statistics, options.log))
-    control(job)
 
     async def work() -> int:
-        if every is not None:
-            return await run_forever(profile, job.options, is_rebuilding=options.is_rebuilding)
-        report = await run_once(profile, job.options, is_rebuilding=options.is_rebuilding)
-        return report.exit_code
+        async with attended([job]):
+            if every is not None:
+                return await run_forever(profile, job.options, is_rebuilding=options.is_rebuilding)
+            report = await run_once(profile, job.options, is_rebuilding=options.is_rebuilding)
+            return report.exit_code
 
     return _stoppable(work, shutdown, output, options)
 

@@ -169,6 +169,6 @@ def empty(words: tuple[str, ...], older_than: float | None, overrides: tuple[str
 def _print(as_json: bool, records: Sequence[dict[str, Any]], lines: partial[Iterator[str]]) -> int:
     if not as_json:
         return print_lines(lines())
-    from actorsync.cli.output.json_records import json_line
+    from actorsync.model.json_records import json_line
 
     return print_lines(map(json_line, records))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import posixpath
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import attrs
 import trio
 
+from actorsync import __version__
 from actorsync.errors import ProfileError
 from actorsync.journal import read_troubles, state_directory
 from actorsync.model.event import Changed, Event
 from actorsync.model.messages import named
 from actorsync.model.text import counted, display, size_text
+from actorsync.observe.board import Board
+from actorsync.observe.status import status_of
 from actorsync.planning.parking import is_parked
 from actorsync.profile import format_duration, parse_rate
 from actorsync.profile.values.readers import MOST_CONNECTIONS
@@ -42,14 +46,12 @@ class Verbs:
         if self.job.control.is_paused:
             return Answer("already paused")
         self.job.control.pause()
-        self.job.state.is_paused = True
         return self._changed("paused: no file and no pass begins before resume; files in progress finish")
 
     async def _resume(self, _: str) -> Answer:
         if not self.job.control.is_paused:
             return Answer("not paused")
         self.job.control.resume()
-        self.job.state.is_paused = False
         return self._changed("resumed")
 
     async def _drain(self, _: str) -> Answer:
@@ -111,7 +113,13 @@ class Verbs:
         return Answer(await self.job.reload())
 
     async def _status(self, _: str) -> Answer:
-        raise ProfileError("status: TODO")
+        state = self.job.state
+        status = status_of(Board({state.name: state}), __version__, time.time())
+        limit, most = self.job.options.policy.bandwidth, self.job.control.connections
+        (mirror,) = status["mirrors"]
+        mirror["bwlimit"] = None if limit is None else limit.limit
+        mirror["connections_limit"] = most
+        return Answer("", status=status)
 
     def _require_next_pass(self, verb: str) -> None:
         if not self.job.profile.repeats:

@@ -8,7 +8,7 @@ import attrs
 
 from actorsync.actors.control import Control
 from actorsync.actors.shutdown import Shutdown
-from actorsync.observe.board import MirrorState
+from actorsync.observe.board import MirrorState, Pace
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 
@@ -41,5 +41,13 @@ class Job:
 def job_for(profile: Profile, options: RunOptions, name: str = "") -> Job:
     """Return the job of a profile. Its state observes the run. Without a ``name`` it is that of the target or file."""
     name = name or profile.name or profile.path.stem
-    state = MirrorState(name, profile.source.display, profile.target.display, options.statistics)
+    state = MirrorState(
+        name,
+        profile.source.display,
+        profile.target.display,
+        options.statistics,
+        options.control,
+        profile.path.stem,
+        Pace(profile.sync.every, profile.observe.stale_after),
+    )
     return Job(name, profile, attrs.evolve(options, observers=[*options.observers, state.observe]), state)

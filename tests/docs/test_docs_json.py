@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.output.json_records import records_of
 from actorsync.cli.output.lines import JsonLines
 from actorsync.cli.output.plan_lines import outline_record
+from actorsync.model.json_records import records_of
 from actorsync.model.messages import RESULTS
 from actorsync.model.operation import Fault
 from actorsync.planning.publishing.forecast import Outline

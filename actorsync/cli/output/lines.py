@@ -17,7 +17,6 @@ import attrs
 import trio
 
 from actorsync.actors.statistics import Rate, Statistics
-from actorsync.cli.output.json_records import json_line, records_of
 from actorsync.cli.output.streams import Sink
 from actorsync.errors import DRIFTED
 from actorsync.model.event import (
@@ -32,6 +31,7 @@ from actorsync.model.event import (
     Stopped,
     Warned,
 )
+from actorsync.model.json_records import json_line, records_of
 from actorsync.model.messages import (
     change_of,
     did_nothing,

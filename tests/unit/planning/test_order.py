@@ -183,7 +183,7 @@ def test_copy_that_waits_for_a_removal_holds_back_higher_ranks_until_it_is_excus
 
 
 @pytest.mark.scaled
-@settings(max_examples=amount("ORDERS", short=300, full=5_000), deadline=None)
+@settings(max_examples=amount("ORDERS", short=300, full=2_000), deadline=None)
 @given(seed=st.integers(0, 1 << 30))
 def test_no_copy_is_given_out_while_one_of_a_lower_rank_is_unsettled(seed: int) -> None:
     chance = random.Random(seed)
