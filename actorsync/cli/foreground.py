@@ -34,6 +34,8 @@ from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
 from actorsync.service.attending import attended
 from actorsync.service.jobs import job_for
+from actorsync.service.notifying import notifying
+from actorsync.service.systemd import from_environment
 
 __all__ = ["PENDING", "Options", "Show", "apply", "audit", "plan", "run"]
 
@@ -59,6 +61,7 @@ class Options:
 def run(profile: Profile, options: Options) -> int:
     """Mirror once or, with ``sync.every``, until stopped; return the exit code."""
     share_one_heap()
+    systemd = from_environment()
     every = None if options.is_once else profile.sync.every
     if every is not None:
         require_repeatable(profile)
@@ -69,8 +72,9 @@ def run(profile: Profile, options: Options) -> int:
     output = _with_log(_output(options.show, statistics, often), statistics, options.log, often)
     job = job_for(profile, _options(profile, shutdown, [output.observe], statistics, options.log))
 
+
     async def work() -> int:
-        async with attended([job]):
+        async with attended([job]), notifying([job], systemd):
             if every is not None:
                 return await run_forever(profile, job.options, is_rebuilding=options.is_rebuilding)
             report = await run_once(profile, job.options, is_rebuilding=options.is_rebuilding)

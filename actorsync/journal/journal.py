@@ -230,6 +230,11 @@ class Journal:
         with self._transaction() as connection:
             connection.execute("UPDATE runs SET report = ? WHERE id = ?", (schema.dump(report), run))
 
+    def wait_for_turn(self) -> None:
+        """Return when the write in progress has ended. A disk that hangs keeps this from returning."""
+        with self._writing:
+            pass
+
     def copy_to_memory(self) -> Journal:
         """Return an independent copy in memory, for dry runs. Its changes are lost when it is closed."""
         copy = connect_to_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import time
 from collections.abc import Awaitable, Callable
@@ -119,6 +120,9 @@ class Verbs:
         (mirror,) = status["mirrors"]
         mirror["bwlimit"] = None if limit is None else limit.limit
         mirror["connections_limit"] = most
+        progress, took = mirror["progress"], state.clock() - (state.began_at or math.inf)
+        if state.is_running and progress["rate"] is None and took > 1.0:  # no samples are taken for anybody else
+            progress["rate"] = state.statistics.bytes_moved / took
         return Answer("", status=status)
 
     def _require_next_pass(self, verb: str) -> None:
