@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from actorsync.cli.options import DEFAULT, load, print_lines, set_option
+from actorsync.cli.output.going_on import mirror_lines
 from actorsync.cli.output.streams import tell
 from actorsync.service.control_messages import TAKES_VALUE, VERBS, Request
 
@@ -35,12 +36,13 @@ def ctl(words: tuple[str, ...], as_json: bool, overrides: tuple[str, ...]) -> in
 
     answer = ask_run(profile, request)
     if as_json:
-        document = {"text": answer.text, **(answer.status or {})} if answer.code == 0 else {"error": answer.text}
+        document = answer.status or {("error" if answer.code else "text"): answer.text}
         print_lines([json.dumps(document)])
     elif answer.code:
         tell(answer.text)
     else:
-        print_lines([answer.text])
+        mirrors = (answer.status or {}).get("mirrors", ())
+        print_lines([answer.text] if answer.status is None else [line for it in mirrors for line in mirror_lines(it)])
     return answer.code
 
 

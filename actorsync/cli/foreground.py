@@ -72,7 +72,6 @@ def run(profile: Profile, options: Options) -> int:
     output = _with_log(_output(options.show, statistics, often), statistics, options.log, often)
     job = job_for(profile, _options(profile, shutdown, [output.observe], statistics, options.log))
 
-
     async def work() -> int:
         async with attended([job]), notifying([job], systemd):
             if every is not None:

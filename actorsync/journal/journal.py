@@ -73,6 +73,7 @@ __all__ = [
     "read_trash",
     "read_troubles",
     "state_directory",
+    "wait_for_turn",
 ]
 
 
@@ -230,11 +231,6 @@ class Journal:
         with self._transaction() as connection:
             connection.execute("UPDATE runs SET report = ? WHERE id = ?", (schema.dump(report), run))
 
-    def wait_for_turn(self) -> None:
-        """Return when the write in progress has ended. A disk that hangs keeps this from returning."""
-        with self._writing:
-            pass
-
     def copy_to_memory(self) -> Journal:
         """Return an independent copy in memory, for dry runs. Its changes are lost when it is closed."""
         copy = connect_to_memory()
@@ -356,6 +352,12 @@ def read_held_count(directory: Path, profile_id: str) -> int:
         return 0
     with naming(str(path)), closing(reader):
         return trash.read_held_count(reader) if schema.version_of(reader) >= 6 else 0
+
+
+def wait_for_turn(journal: Journal) -> None:
+    """Return when the write in progress has ended. A disk that hangs keeps this from returning."""
+    with journal._writing:
+        pass
 
 
 def journal_path(directory: Path, profile_id: str) -> Path:

@@ -77,7 +77,7 @@ async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
     board = Board()
     for job in jobs:
         board.add(job.state)
-        control(job)
+        control(job, board.of([job.state]))
     observed = [job for job in jobs if _is_observed(job)]
     if not observed:
         yield board

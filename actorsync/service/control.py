@@ -23,6 +23,7 @@ import trio
 from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import Event, Warned
+from actorsync.observe.board import Board
 from actorsync.service.beside import beside
 from actorsync.service.control_address import connectable, is_trusted_peer, socket_path
 from actorsync.service.control_messages import LONGEST_REQUEST, Answer, read_request
@@ -33,6 +34,7 @@ __all__ = ["control"]
 
 #: Clients that are connected at the same time. Others wait in the queue of the socket.
 _CLIENTS: Final = 32
+_QUEUE: Final = 128
 #: Seconds for a client to send its request, for the verb, and for the client to read the answer.
 _READING, _ACTING, _WRITING = 5.0, 10.0, 5.0
 #: Seconds that answers may still take when the run is over: the request may have been its end.
@@ -41,17 +43,18 @@ _LAST_ANSWERS: Final = 0.5
 _BREATH: Final = 0.1
 
 
-def control(job: Job) -> None:
-    """Give the run of a job a control socket. Call it before the run."""
-    attached = ControlSocket(job)
+def control(job: Job, board: Board) -> None:
+    """Give the run of a job a control socket. ``board`` has the job's state. Call it before the run."""
+    attached = ControlSocket(job, board)
     job.options = attrs.evolve(job.options, companions=[*job.options.companions, attached.open])
 
 
 @attrs.frozen(eq=False)
 class ControlSocket:
-    """The control socket of one job."""
+    """The control socket of one job, whose state is on ``board``."""
 
     job: Job
+    board: Board
 
     @asynccontextmanager
     async def open(self, _: Journal, publish: Callable[[Event], None]) -> AsyncIterator[None]:
@@ -68,7 +71,7 @@ class ControlSocket:
         try:
             with bound:
                 async with trio.open_nursery() as answers:
-                    serving = _Serving(Verbs(self.job, publish), answers)
+                    serving = _Serving(Verbs(self.job, self.board, publish), answers)
                     try:
                         async with beside(serving.run, trio.SocketListener(trio.socket.from_stdlib_socket(bound))):
                             yield
@@ -99,7 +102,7 @@ def _bind(path: Path) -> socket.socket:
         with connectable(path) as address:
             bound.bind(address)
         os.chmod(path, 0o600)  # before `listen`: until then nobody can connect
-        bound.listen(_CLIENTS)
+        bound.listen(_QUEUE)
     except BaseException:
         bound.close()
         raise

@@ -18,7 +18,7 @@ from actorsync.profile import Profile
 if TYPE_CHECKING:
     import trio
 
-__all__ = ["connectable", "is_trusted_peer", "socket_path"]
+__all__ = ["connectable", "is_trusted_peer", "peer_credentials", "socket_path"]
 
 #: Bytes of an address that every system accepts. Linux has room for 108, macOS for 104, with a NUL.
 _ROOM: Final = 100
@@ -51,6 +51,11 @@ def connectable(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
+def peer_credentials(connection: socket.socket | trio.socket.SocketType) -> bytes:
+    """Return what the kernel knows of the process at the other end of a connection, as ``struct ucred``."""
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
+
+
 def is_trusted_peer(connection: socket.socket | trio.socket.SocketType) -> bool:
     """Return whether the other end of a connection is a process of the same user, or of root.
 
@@ -58,6 +63,5 @@ def is_trusted_peer(connection: socket.socket | trio.socket.SocketType) -> bool:
     """
     if sys.platform != "linux":
         return True
-    answer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
-    _, user, _ = struct.unpack(_CREDENTIALS, answer)
+    _, user, _ = struct.unpack(_CREDENTIALS, peer_credentials(connection))
     return user in {0, os.geteuid()}

@@ -19,6 +19,9 @@ __all__ = ["PATIENCE", "ask_run"]
 #: Seconds that a run may take to answer.
 PATIENCE: Final = 5.0
 
+#: Seconds before the next try to connect to a run that many others ask.
+_AGAIN: Final = 0.02
+
 _LONGEST_ANSWER: Final = 64 << 20
 
 
@@ -49,7 +52,14 @@ def _ask(path: Path, request: Request, patience: float) -> Answer:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
         connection.settimeout(patience)
         with connectable(path) as address:
-            connection.connect(address)
+            while True:
+                try:
+                    connection.connect(address)
+                    break
+                except BlockingIOError:  # the queue of the socket is full: a Unix socket does not wait for a place
+                    if time.monotonic() >= until:
+                        raise TimeoutError from None
+                    time.sleep(_AGAIN)
         if not is_trusted_peer(connection):
             raise PermissionError
         connection.sendall(request.encode())

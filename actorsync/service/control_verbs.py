@@ -30,9 +30,10 @@ __all__ = ["Verbs"]
 
 @attrs.frozen(eq=False)
 class Verbs:
-    """The verbs for the run of one job. ``publish`` shows an event to the observers of the run."""
+    """The verbs for the run of one job, whose state is on ``board``. ``publish`` shows the run's observers an event."""
 
     job: Job
+    board: Board
     publish: Callable[[Event], None]
 
     async def act(self, request: Request) -> Answer:
@@ -115,7 +116,7 @@ class Verbs:
 
     async def _status(self, _: str) -> Answer:
         state = self.job.state
-        status = status_of(Board({state.name: state}), __version__, time.time())
+        status = status_of(self.board, __version__, time.time())
         limit, most = self.job.options.policy.bandwidth, self.job.control.connections
         (mirror,) = status["mirrors"]
         mirror["bwlimit"] = None if limit is None else limit.limit

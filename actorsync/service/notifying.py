@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.journal import Journal
+from actorsync.journal import Journal, wait_for_turn
 from actorsync.model.event import Event
 from actorsync.model.messages import result_of
 from actorsync.model.text import counted, size_text
@@ -127,7 +127,7 @@ class Notifier:
         """Return whether worker threads can be had, and no journal hangs in a write."""
         with trio.move_on_after(seconds) as scope:
             for journal in tuple(self._journals):
-                await trio.to_thread.run_sync(journal.wait_for_turn, abandon_on_cancel=True)
+                await trio.to_thread.run_sync(wait_for_turn, journal, abandon_on_cancel=True)
         return not scope.cancelled_caught
 
 

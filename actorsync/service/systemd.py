@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import MutableMapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Final
 
 import attrs
@@ -24,19 +24,18 @@ _SOCKET, _PERIOD, _PROCESS = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 _LONGEST: Final = 300
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Systemd:
     """The manager that has started this process. ``watchdog`` is its period in seconds; None without a watchdog."""
 
     address: str
     watchdog: float | None = None
-    _socket: socket.socket = attrs.field(factory=lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), repr=False)
 
     def tell(self, *lines: str) -> None:
         """Send lines such as ``READY=1``, as one message. Never waits."""
-        with suppress(OSError):
-            self._socket.setblocking(False)
-            self._socket.sendto("\n".join(lines).encode(), self.address)
+        with suppress(OSError), closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sender:
+            sender.setblocking(False)
+            sender.sendto("\n".join(lines).encode(), self.address)
 
     def ready(self) -> None:
         """Say that the start is over."""
