@@ -124,6 +124,7 @@ class RunOptions:
     ``statistics`` holds the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and
     hooks. ``feed`` takes the events for a reader in another task. ``control`` holds what a user changes meanwhile.
     ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
+    ``name`` is that of the mirror, if the process has several: what is logged has it.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -138,6 +139,7 @@ class RunOptions:
     listeners: Sequence[Listener] = ()
     control: Control = attrs.Factory(Control)
     within: frozenset[str] | None = None
+    name: str = ""
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)
