@@ -95,6 +95,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
     planner = _planner(seen, target, journal, options, keeping)
     planner.trash = None if trash is None else (trash.opened, trash.place)
+    planner.approval = options.pipeline.approval
     sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
     pool = Pool(
         sizing,

@@ -132,6 +132,7 @@ class RunOptions:
     hooks. ``feed`` takes the events for a reader in another task. ``control`` holds what a user changes meanwhile.
     ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
     ``companions`` stand beside the run while it holds its journal.
+    ``name`` is that of the mirror, if the process has several: what is logged has it.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -147,6 +148,7 @@ class RunOptions:
     control: Control = attrs.Factory(Control)
     within: frozenset[str] | None = None
     companions: Sequence[Companion] = ()
+    name: str = ""
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

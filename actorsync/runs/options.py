@@ -25,8 +25,11 @@ __all__ = ["Additions", "options_for", "policy_of"]
 
 
 def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: Iterable[Path] = ()) -> Policy:
-    """Return what a run of the profile may do. ``transforms`` are the caller's, and so are ``private`` files."""
-    sync = profile.sync
+    """Return what a run of the profile may do. ``transforms`` are the caller's, and so are ``private`` files.
+
+    Private files are never sent, and an exact mirror never removes them.
+    """
+    sync, private = profile.sync, tuple(private)
     return Policy(
         selection=attrs.evolve(
             sync.selection(),
@@ -47,7 +50,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
         publish=_publish_rule(profile),
-        protected=protected_paths(profile),
+        protected=protected_paths(profile, private),
     )
 
 

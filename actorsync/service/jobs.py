@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import attrs
 
 from actorsync.actors.control import Control
+from actorsync.actors.observers import Observer
 from actorsync.actors.shutdown import Shutdown
 from actorsync.observe.board import MirrorState, Pace
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
+from actorsync.runs.options import options_for, policy_of
+from actorsync.runs.private_paths import own_files
 
-__all__ = ["Job", "job_for"]
+__all__ = ["Job", "job_for", "jobs_for"]
 
 
 @attrs.define(eq=False)
@@ -26,6 +30,10 @@ class Job:
     reload: Callable[[], Awaitable[str]] | None = None
     """Reads the profile again, and returns what follows, in one line. Raises `ProfileError` if the profile is invalid.
     None for a run that ends after its pass."""
+
+    def add_observer(self, observer: Observer) -> None:
+        """Show its events to one more observer. Call it before the job begins."""
+        self.options = attrs.evolve(self.options, observers=[*self.options.observers, observer])
 
     @property
     def control(self) -> Control:
@@ -51,3 +59,17 @@ def job_for(profile: Profile, options: RunOptions, name: str = "") -> Job:
         Pace(profile.sync.every, profile.observe.stale_after),
     )
     return Job(name, profile, attrs.evolve(options, observers=[*options.observers, state.observe]), state)
+
+
+def jobs_for(profiles: Mapping[str, Profile], private: Iterable[Path] = ()) -> Sequence[Job]:
+    """Return a job for each profile, by its name, in the same order.
+
+    No job sends or removes a file that any of them needs: the profiles, their secrets, the journals and the ``private``
+    files. With several, what each logs has its name.
+    """
+    files = {*private, *(path for profile in profiles.values() for path in own_files(profile))}
+    jobs = []
+    for name, profile in profiles.items():
+        options = options_for(profile, policy=policy_of(profile, private=files))
+        jobs.append(job_for(profile, attrs.evolve(options, name=name if len(profiles) > 1 else ""), name))
+    return jobs

@@ -19,6 +19,7 @@ from actorsync.service.beside import beside
 from actorsync.service.jobs import Job
 from actorsync.service.pulse import Pulse, work_done
 from actorsync.service.systemd import Systemd
+from actorsync.service.targets import Work
 
 __all__ = ["Notifier", "notifying"]
 
@@ -32,21 +33,19 @@ _PER_PERIOD: Final = 4
 
 
 @asynccontextmanager
-async def notifying(jobs: Sequence[Job], systemd: Systemd | None) -> AsyncIterator[None]:
-    """Tell ``systemd`` in the block how the runs of ``jobs`` get on. The block begins the runs.
+async def notifying(jobs: Sequence[Job], systemd: Systemd | None, work: Work) -> AsyncIterator[Work]:
+    """Tell ``systemd`` in the block how the jobs get on; yield ``work`` with what is needed for that.
 
     The start is over when the first run has its journal. The watchdog is satisfied only while trio's loop runs, worker
     threads can be had, the journals are not blocked, and the passes get on, see `Pulse`. A pass that is paused or waits
     for a program of the profile is excused, and so is the time between two passes.
     """
     if systemd is None:
-        yield
+        yield work
         return
     notifier = Notifier(jobs, systemd)
-    for job in jobs:
-        notifier.attach(job)
     async with beside(notifier.show), beside(notifier.guard):
-        yield
+        yield notifier.noted(work)
 
 
 @attrs.define(eq=False)
@@ -61,8 +60,15 @@ class Notifier:
     """How many programs of profiles are running that a pass waits for."""
     _is_ready: bool = False
 
-    def attach(self, job: Job) -> None:
-        """Note when the run of a job has its journal, and when it waits for a program. Call it before the run."""
+    def noted(self, work: Work) -> Work:
+        """Return ``work`` that also notes when it has its journal, and when it waits for a program."""
+
+        async def call(job: Job) -> int:
+            return await work(self._noted(job))
+
+        return call
+
+    def _noted(self, job: Job) -> Job:
         hooks = job.options.pipeline
         pipeline = attrs.evolve(
             hooks,
@@ -71,7 +77,7 @@ class Notifier:
             after_run=None if hooks.after_run is None else self._excused(hooks.after_run),
         )
         companions = [*job.options.companions, self._with_journal]
-        job.options = attrs.evolve(job.options, pipeline=pipeline, companions=companions)
+        return attrs.evolve(job, options=attrs.evolve(job.options, pipeline=pipeline, companions=companions))
 
     def _excused(self, hook: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
         async def call(*arguments: P.args, **named: P.kwargs) -> None:

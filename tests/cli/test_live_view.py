@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Rate, Statistics
-from actorsync.cli.output.lines import progress_text
 from actorsync.cli.output.live_view import LiveView
+from actorsync.cli.output.progress import progress_text
 from actorsync.endpoints.contract import Upload
 from actorsync.model.event import (
     Started,
@@ -76,7 +76,7 @@ async def test_live_view_shows_each_connection_and_is_removed_at_the_end(monkeyp
     assert "1 of 2 files, 1.5 KiB of 2.0 KiB" in drawn
     output.observe(Failed(Copy(FILE), "no room"))
     output.observe(Stopped(Report(1, 0, 0.1, failed=1)))
-    lines = list(output._lines)
+    lines = list(output.queue.lines)
     output.put(lines, output.tick())
     assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
     assert terminal.getvalue().endswith("not in sync: 0 copied (0 B), 0 removed, 1 failed in 0.1 s\n")
@@ -91,7 +91,7 @@ async def test_live_view_fits_any_terminal(width: int, height: int, monkeypatch:
     statistics = Statistics(connections=[ConnectionLevel(n) for n in range(1, 65)], files_planned=1, bytes_planned=9)
     output = LiveView(statistics, terminal)
     output.observe(Started("/s", "/t", 64))
-    output._lines.clear()
+    output.queue.lines.clear()
     output.put([], output.tick())
     assert 0 < terminal.getvalue().count("\n") <= height
     output.end()

@@ -109,17 +109,21 @@ def test_abstract_and_missing_sockets(tmp_path: Path) -> None:
 
 async def test_start_is_over_when_the_journal_is_locked(profile: Profile) -> None:
     job, told = job_of(profile), Told()
-    async with notifying([job], told):
+
+    async def work(noted: Job) -> int:
         assert told.count("READY=1") == 0
-        async with Mirror(profile, job.options).ready():
+        async with Mirror(profile, noted.options).ready():
             assert told.count("READY=1") == 1
-    await run_once(profile, job.options)
+        return (await run_once(profile, noted.options)).exit_code
+
+    async with notifying([job], told, work) as noted:
+        assert await noted(job) == 0
     assert told.count("READY=1") == 1
 
 
 async def test_stop_asks_for_time_until_its_own_limit(profile: Profile, autojump_clock: MockClock) -> None:
     job, told = job_of(profile), Told()
-    async with notifying([job], told):
+    async with notifying([job], told, idle):
         await trio.sleep(5)
         assert told.count("STOPPING=1") == 0
         assert told.count("STATUS=waiting") == 1, "a status is sent when it has changed"
@@ -130,13 +134,24 @@ async def test_stop_asks_for_time_until_its_own_limit(profile: Profile, autojump
     assert stops == pytest.approx(job.shutdown.longest, abs=2)
 
 
+async def idle(_: Job) -> int:
+    return 0
+
+
 @asynccontextmanager
-async def guarded(job: Job, told: Told) -> AsyncIterator[Notifier]:
+async def guarded(job: Job, told: Told) -> AsyncIterator[Job]:
+    """Guard a job in the block, and yield it as its run gets it."""
     notifier = Notifier([job], told)
-    notifier.attach(job)
+    seen: list[Job] = []
+
+    async def keep(noted: Job) -> int:
+        seen.append(noted)
+        return 0
+
+    await notifier.noted(keep)(job)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(notifier.guard)
-        yield notifier
+        yield seen[0]
         nursery.cancel_scope.cancel()
 
 
@@ -173,9 +188,9 @@ async def test_pass_that_waits_for_a_program_is_excused(profile: Profile, autoju
 
     options = options_for(profile, pipeline=Pipeline(before_commit=program_of_an_hour))
     job, told = job_for(profile, options), Told(watchdog=60.0)
-    async with guarded(job, told):
+    async with guarded(job, told) as noted:
         begin(job.state)
-        hook = job.options.pipeline.before_commit
+        hook = noted.options.pipeline.before_commit
         assert hook is not None
         await hook()
         assert told.count("WATCHDOG=1") == pytest.approx(3600 / 15, abs=2)
@@ -190,7 +205,7 @@ async def test_journal_that_hangs_trips_the_watchdog(profile: Profile) -> None:
         while told.count("WATCHDOG=1") < until:
             await told.more.wait()
 
-    async with guarded(job, told), Mirror(profile, job.options).ready() as (journal, _):
+    async with guarded(job, told) as noted, Mirror(profile, noted.options).ready() as (journal, _):
         await messages(3)
         with journal._writing:  # as during a commit to a disk that hangs
             await trio.sleep(0.2)
@@ -207,7 +222,7 @@ async def test_worker_threads_that_hang_trip_the_watchdog(profile: Profile) -> N
     async def hang() -> None:
         await trio.to_thread.run_sync(lambda: release.wait(30))
 
-    async with guarded(job, told), Mirror(profile, job.options).ready(), trio.open_nursery() as nursery:
+    async with guarded(job, told) as noted, Mirror(profile, noted.options).ready(), trio.open_nursery() as nursery:
         for _ in range(int(limiter.total_tokens)):
             nursery.start_soon(hang)
         await trio.sleep(0.2)
