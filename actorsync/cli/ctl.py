@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from actorsync.cli.options import DEFAULT, load, print_lines, set_option
+from actorsync.cli.options import DEFAULT, choose, for_each, only_option, print_lines, set_option
 from actorsync.cli.output.going_on import mirror_lines
 from actorsync.cli.output.streams import tell
 from actorsync.service.control_messages import TAKES_VALUE, VERBS, Request
 
-__all__ = ["ctl"]
+if TYPE_CHECKING:
+    from actorsync.profile import Profile
+
+__all__ = ["ctl", "read_words"]
 
 _HELP = f"""Change a run that is going on, or ask what it does.
 
@@ -27,11 +31,16 @@ no run is going on, or if it does not answer within 5 seconds.
 @click.command(help=_HELP)
 @click.argument("words", nargs=-1, metavar="[PROFILE] VERB [VALUE]")
 @click.option("--json", "as_json", is_flag=True, help="Write the answer to standard output as one line of JSON.")
+@only_option
 @set_option
-def ctl(words: tuple[str, ...], as_json: bool, overrides: tuple[str, ...]) -> int:
+def ctl(words: tuple[str, ...], as_json: bool, only: tuple[str, ...], overrides: tuple[str, ...]) -> int:
     """Ask the run of a profile, and print its answer."""
     path, request = read_words(words)
-    profile = load(path, overrides, needs_keys=False)
+    chosen = choose([path], None, overrides, only)
+    return for_each(chosen, lambda profile: _ask(profile, request, as_json=as_json))
+
+
+def _ask(profile: Profile, request: Request, *, as_json: bool) -> int:
     from actorsync.service.control_client import ask_run
 
     answer = ask_run(profile, request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,18 +22,20 @@ from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.event import Event
 from actorsync.model.messages import change_of
 from actorsync.planning.publishing.forecast import Outliner
-from actorsync.profile import Profile, format_duration
+from actorsync.profile import Profile, format_duration, load_profile
 from actorsync.runs.repeating.repeat import require_repeatable
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
 from actorsync.service.attending import attended
+from actorsync.service.beside import beside
 from actorsync.service.chosen import Chosen
 from actorsync.service.exit_codes import CANCELLED, worst
 from actorsync.service.jobs import Job, jobs_for
 from actorsync.service.notifying import notifying
+from actorsync.service.reloading import has_terminal, reload_when_asked, reloading
 from actorsync.service.running import Ended, mirror, refused, run_jobs, what_raised
-from actorsync.service.systemd import Systemd, from_environment
+from actorsync.service.systemd import from_environment
 from actorsync.service.targets import Work
 
 __all__ = ["PENDING", "Options", "PlanOptions", "apply", "audit", "plan", "run"]
@@ -53,6 +55,8 @@ class Options:
     ends_afterwards: bool = False
     """Whether the process ends with the run, so that later signals have nothing to stop."""
     log: LogFile | None = None
+    overrides: Sequence[str] = ()
+    """What replaces keys of the profile, also when it is read again."""
 
 
 def run(profiles: Profile | Chosen, options: Options) -> int:
@@ -62,14 +66,29 @@ def run(profiles: Profile | Chosen, options: Options) -> int:
     often = partial(_often, options)
     work = mirror(is_once=options.is_once, is_rebuilding=options.is_rebuilding)
     for_all = _chosen(profiles).answered(partial(_ask_to_run, options)).without_followers()
-    return _with_all(for_all, options, work, often=often, serving=partial(_serving, systemd))
+    private = for_all.files if options.log is None else [*for_all.files, options.log.path]
+    hang_up, asked = trio.open_memory_channel[None](1)
+
+    def reload() -> None:
+        with suppress(trio.WouldBlock):  # one is due anyway
+            hang_up.send_nowait(None)
+
+    @asynccontextmanager
+    async def serving(jobs: Sequence[Job], work: Work) -> AsyncIterator[Work]:
+        async with attended(jobs), notifying(jobs, systemd, work) as noted:
+            if options.is_once:
+                yield noted
+                return
+            async with beside(reload_when_asked, asked, jobs, systemd):
+                yield reloading(noted, partial(_load_again, options), private)
+
+    repeats = not options.is_once and any(profile.repeats for profile in for_all.profiles.values())
+    is_service = repeats and not has_terminal()
+    return _with_all(for_all, options, work, often=often, serving=serving, reload=reload if is_service else None)
 
 
-@asynccontextmanager
-async def _serving(systemd: Systemd | None, jobs: Sequence[Job], work: Work) -> AsyncIterator[Work]:
-    """Do beside the block what is beside runs; yield ``work`` with what is needed for that."""
-    async with attended(jobs), notifying(jobs, systemd, work) as noted:
-        yield noted
+def _load_again(options: Options, profile: Profile) -> Profile:
+    return load_profile(profile.path, options.overrides, only=[profile.name] if profile.name else ())
 
 
 @asynccontextmanager
@@ -123,6 +142,7 @@ def _with_all(
     verb: str = "mirroring",
     is_audit: bool = False,
     serving: Callable[[Sequence[Job], Work], AbstractAsyncContextManager[Work]] = _alone,
+    reload: Callable[[], object] | None = None,
 ) -> int:
     """Do ``work`` with each profile, all at the same time; return the worst exit code."""
     jobs = jobs_for(chosen.profiles, chosen.files if options.log is None else [*chosen.files, options.log.path])
@@ -153,7 +173,7 @@ def _with_all(
             output.show_results(results)
         return worst(result.exit_code for result in results)
 
-    return _stoppable(all_of_them, [job.shutdown for job in jobs], output, options)
+    return _stoppable(all_of_them, [job.shutdown for job in jobs], output, options, reload)
 
 
 @attrs.frozen
@@ -221,12 +241,16 @@ def _plan(job: Job, options: PlanOptions, *, is_several: bool) -> int:
 
 
 def _stoppable(
-    work: Callable[[], Awaitable[int]], shutdowns: Sequence[Shutdown], output: Outputs, options: Options
+    work: Callable[[], Awaitable[int]],
+    shutdowns: Sequence[Shutdown],
+    output: Outputs,
+    options: Options,
+    reload: Callable[[], object] | None = None,
 ) -> int:
     """Run ``work`` and return the exit code. The first signal drains, the second cancels, the third exits at once.
 
     Each step concerns all of ``shutdowns``, and also follows by itself when the time of the one before is over: after a
-    drain that is the longest `Shutdown.longest`.
+    drain that is the longest `Shutdown.longest`. With ``reload``, SIGHUP calls that, and is no request to stop.
     """
     cancelled = trio.Event()
 
@@ -241,9 +265,11 @@ def _stoppable(
         cancelled.set()
         output.stopping(None)
 
-    longest = max((it.longest for it in shutdowns), default=LEAVE_SECONDS)
+    def longest() -> float:  # a profile that is read again may have changed it
+        return max((it.longest for it in shutdowns), default=LEAVE_SECONDS)
+
     steps = [Step(drain, longest), Step(cancel, LEAVE_SECONDS)]
-    requests = StopRequests(steps, output.last_words, ends_afterwards=options.ends_afterwards)
+    requests = StopRequests(steps, output.last_words, ends_afterwards=options.ends_afterwards, reload=reload)
     return requests.run(partial(_in_foreground, work, cancelled, output, requests, options.stops_on_enter))
 
 
