@@ -25,7 +25,7 @@ _AGAIN: Final = 0.02
 _LONGEST_ANSWER: Final = 64 << 20
 
 
-def ask_run(profile: Profile, request: Request, *, patience: float = PATIENCE) -> Answer:
+def ask_run(profile: Profile, request: Request) -> Answer:
     """Send a request to the run of a profile, and return its answer.
 
     Raises:
@@ -34,14 +34,14 @@ def ask_run(profile: Profile, request: Request, *, patience: float = PATIENCE) -
     path = socket_path(profile)
     name = display(str(profile.path))
     try:
-        return _ask(path, request, patience)
+        return _ask(path, request, PATIENCE)
     except (FileNotFoundError, ConnectionRefusedError):
         raise RunUnreachable(f"no run of {name} is going on; start one with: actorsync run {name}") from None
     except PermissionError:
         raise RunUnreachable(f"{path}: the run of {name} belongs to another user; use that account") from None
     except TimeoutError:
         raise RunUnreachable(
-            f"the run of {name} has not answered for {patience:.0f} s; see whether its disk or its process hangs"
+            f"the run of {name} has not answered for {PATIENCE:.0f} s; see whether its disk or its process hangs"
         ) from None
     except (OSError, ValueError) as error:
         raise RunUnreachable(f"the run of {name} cannot be asked: {error}; it may just have ended") from None

@@ -156,7 +156,8 @@ class Reloading:
         state = self.job.state
         state.source, state.target = profile.source.display, profile.target.display
         state.pace = Pace(profile.sync.every, profile.observe.stale_after)
-        _publish(self.job.options, Changed(f"going on with the profile {_name(profile)} as it is now"))
+        places = f"{display(state.source)} to {display(state.target)}"
+        _publish(self.job.options, Changed(f"going on with the profile {_name(profile)} as it is now: {places}"))
 
 
 def _publish(options: RunOptions, event: Event) -> None:
