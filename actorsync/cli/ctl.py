@@ -11,7 +11,7 @@ import click
 from actorsync.cli.options import DEFAULT, choose, for_each, only_option, print_lines, set_option
 from actorsync.cli.output.going_on import mirror_lines
 from actorsync.cli.output.streams import tell
-from actorsync.service.control_messages import TAKES_VALUE, VERBS, Request
+from actorsync.service.asking.messages import TAKES_VALUE, VERBS, Request
 
 if TYPE_CHECKING:
     from actorsync.profile import Profile
@@ -41,7 +41,7 @@ def ctl(words: tuple[str, ...], as_json: bool, only: tuple[str, ...], overrides:
 
 
 def _ask(profile: Profile, request: Request, *, as_json: bool) -> int:
-    from actorsync.service.control_client import ask_run
+    from actorsync.service.asking.client import ask_run
 
     answer = ask_run(profile, request)
     if as_json:

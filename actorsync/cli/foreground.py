@@ -12,11 +12,11 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.cli.log_file import LogFile
-from actorsync.cli.malloc import share_one_heap
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.plan_lines import PlanJson, PlanLines
 from actorsync.cli.output.streams import FREE, tell, tell_bug
+from actorsync.cli.process.log_file import LogFile
+from actorsync.cli.process.malloc import share_one_heap
 from actorsync.cli.showing import Show, outputs_for, stamped
 from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.event import Event
@@ -32,10 +32,10 @@ from actorsync.service.beside import beside
 from actorsync.service.chosen import Chosen
 from actorsync.service.exit_codes import CANCELLED, worst
 from actorsync.service.jobs import Job, jobs_for
+from actorsync.service.manager.systemd import from_environment
 from actorsync.service.notifying import notifying
 from actorsync.service.reloading import has_terminal, reload_when_asked, reloading
 from actorsync.service.running import Ended, mirror, refused, run_jobs, what_raised
-from actorsync.service.systemd import from_environment
 from actorsync.service.targets import Work
 
 __all__ = ["PENDING", "Options", "PlanOptions", "apply", "audit", "plan", "run"]

@@ -16,7 +16,7 @@ from actorsync.cli.options import print_lines, profile_argument, set_option
 from actorsync.errors import FatalError, ProfileError
 
 if TYPE_CHECKING:
-    from actorsync.service.unit import Scope, Units
+    from actorsync.service.manager.unit import Scope, Units
 
 __all__ = ["service"]
 
@@ -131,7 +131,7 @@ def _planned(
     if not sys.platform.startswith("linux"):
         raise ProfileError("this system has no systemd; docs/recipes.md has recipes for launchd and the Task Scheduler")
     from actorsync.profile import load_profiles
-    from actorsync.service.unit import Start, unit_name, units_for
+    from actorsync.service.manager.unit import Start, unit_name, units_for
 
     profiles = load_profiles(profile, needs_keys=is_needed)
     scope: Scope = "system" if is_system else "user"
@@ -159,7 +159,7 @@ def _both(units: Units) -> Sequence[str]:
 
 def _refuse_other(path: Path, profile: Path) -> None:
     """Raise `ProfileError` if a file is there that was not written for this profile."""
-    from actorsync.service.unit import is_ours
+    from actorsync.service.manager.unit import is_ours
 
     try:
         text = path.read_text(errors="replace")

@@ -1,7 +1,7 @@
 """The control socket: requests to a run that goes on, from processes of the same user.
 
 The socket lies beside the journal, and exists while the run holds the journal. So there is one at most for a mirror,
-and what a dead run has left is replaced. Each connection has one request and one answer, see `control_messages`.
+and what a dead run has left is replaced. Each connection has one request and one answer, see `actorsync.service.asking.messages`.
 
 A socket that cannot be made is one warning, and the run goes on without it. Nothing that a client sends, and none that
 does not read, delays the run or ends it.
@@ -24,9 +24,9 @@ from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import Event, Warned
 from actorsync.observe.board import Board
+from actorsync.service.asking.address import connectable, is_trusted_peer, socket_path
+from actorsync.service.asking.messages import LONGEST_REQUEST, Answer, read_request
 from actorsync.service.beside import beside
-from actorsync.service.control_address import connectable, is_trusted_peer, socket_path
-from actorsync.service.control_messages import LONGEST_REQUEST, Answer, read_request
 from actorsync.service.control_verbs import Verbs
 from actorsync.service.jobs import Job
 
@@ -44,7 +44,7 @@ _BREATH: Final = 0.1
 
 
 def control(job: Job, board: Board) -> None:
-    """Give the run of a job a control socket. ``board`` has the job's state. Call it before the run."""
+    """Add a control socket to the run of a job. ``board`` has the job's state. Call it before the run."""
     attached = ControlSocket(job, board)
     job.options = attrs.evolve(job.options, companions=[*job.options.companions, attached.open])
 

@@ -22,7 +22,7 @@ from actorsync.observe.status import status_of
 from actorsync.planning.parking import is_parked
 from actorsync.profile import format_duration, parse_rate
 from actorsync.profile.values.readers import MOST_CONNECTIONS
-from actorsync.service.control_messages import Answer, Request
+from actorsync.service.asking.messages import Answer, Request
 from actorsync.service.jobs import Job
 
 __all__ = ["Verbs"]

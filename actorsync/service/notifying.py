@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, ParamSpec
 
@@ -17,8 +17,8 @@ from actorsync.model.messages import result_of
 from actorsync.model.text import counted, size_text
 from actorsync.service.beside import beside
 from actorsync.service.jobs import Job
-from actorsync.service.pulse import Pulse, work_done
-from actorsync.service.systemd import Systemd
+from actorsync.service.manager.pulse import Pulse
+from actorsync.service.manager.systemd import Systemd
 from actorsync.service.targets import Work
 
 __all__ = ["Notifier", "notifying"]
@@ -127,7 +127,7 @@ class Notifier:
     def _gets_on(self) -> bool:
         is_busy = any(job.state.is_running and not job.control.is_paused for job in self.jobs)
         is_excused = not is_busy or self._programs > 0
-        return self.pulse.beats(trio.current_time(), work_done(self.jobs), is_excused=is_excused)
+        return self.pulse.beats(trio.current_time(), _work_done(self.jobs), is_excused=is_excused)
 
     async def _answers(self, seconds: float) -> bool:
         """Return whether worker threads can be had, and no journal hangs in a write."""
@@ -165,3 +165,15 @@ def status_text(jobs: Sequence[Job]) -> str:
     if paused:
         parts.append("paused" if len(jobs) == 1 else f"{paused} paused")
     return "; ".join(parts)
+
+
+def _work_done(jobs: Sequence[Job]) -> Hashable:
+    """Return a value that differs from the one before if any of the jobs has done anything."""
+    return tuple(_of(job) for job in jobs)
+
+
+def _of(job: Job) -> Hashable:
+    levels = job.state.statistics
+    states = tuple((level.state, tuple(lane.state for lane in level.lanes)) for level in levels.connections)
+    counts = levels.files_found, levels.files_done, levels.comparisons_done, levels.directories_planned
+    return job.state.readers.revision, levels.bytes_sent, counts, states

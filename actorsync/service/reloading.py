@@ -25,7 +25,7 @@ from actorsync.runs.private_paths import own_files
 from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.runs.repeating.repeat import require_repeatable
 from actorsync.service.jobs import Job
-from actorsync.service.systemd import Systemd
+from actorsync.service.manager.systemd import Systemd
 from actorsync.service.targets import Work
 
 __all__ = ["Reloading", "has_terminal", "reload_when_asked", "reloading"]

@@ -13,7 +13,7 @@ import pytest
 
 from actorsync.cli.commands import run_command
 from actorsync.cli.ctl import read_words
-from actorsync.service.control_messages import Request
+from actorsync.service.asking.messages import Request
 from actorsync.testing import EmbeddedFtpServer
 from tests.support.cli_profile import CANARY, start, write_profile
 
@@ -122,7 +122,7 @@ def test_no_run_and_a_run_that_hangs_are_one_line_and_exit_code_5(
             pass
         running.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WNOWAIT)
-        monkeypatch.setattr("actorsync.service.control_client.PATIENCE", 0.2)
+        monkeypatch.setattr("actorsync.service.asking.client.PATIENCE", 0.2)
         assert run_command(["ctl", profile, "pause"]) == 5
         assert "has not answered for" in capsys.readouterr().err
         running.kill()

@@ -23,10 +23,10 @@ from actorsync.profile import Profile
 from actorsync.runs.mirror import Mirror
 from actorsync.runs.options import options_for
 from actorsync.runs.runner import run_once
+from actorsync.service.asking.address import connectable, socket_path
+from actorsync.service.asking.client import ask_run
+from actorsync.service.asking.messages import Answer, Request
 from actorsync.service.control import control
-from actorsync.service.control_address import connectable, socket_path
-from actorsync.service.control_client import ask_run
-from actorsync.service.control_messages import Answer, Request
 from actorsync.service.jobs import Job, job_for
 from tests.runs.profiles import make_profile
 
@@ -243,7 +243,7 @@ async def test_process_of_another_user_is_not_answered(profile: Profile, monkeyp
         return struct.pack("3i", 1, os.geteuid() + 4711, 1)
 
     async with controlled(profile) as it:
-        monkeypatch.setattr("actorsync.service.control_address.peer_credentials", credentials)
+        monkeypatch.setattr("actorsync.service.asking.address.peer_credentials", credentials)
         async with await trio.open_unix_socket(str(socket_path(profile))) as stream:
             await stream.send_all(Request("pause").encode())
             with suppress(trio.BrokenResourceError):

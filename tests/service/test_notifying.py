@@ -24,9 +24,9 @@ from actorsync.runs.mirror import Mirror
 from actorsync.runs.options import options_for
 from actorsync.runs.runner import run_once
 from actorsync.service.jobs import Job, job_for
+from actorsync.service.manager.pulse import LONGEST_SILENCE, Pulse
+from actorsync.service.manager.systemd import Systemd, from_environment
 from actorsync.service.notifying import Notifier, notifying
-from actorsync.service.pulse import LONGEST_SILENCE, Pulse
-from actorsync.service.systemd import Systemd, from_environment
 from tests.runs.profiles import make_profile
 from tests.support.system.program import program
 

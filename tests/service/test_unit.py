@@ -14,7 +14,7 @@ import pytest
 from actorsync.cli.commands import run_command
 from actorsync.errors import ProfileError
 from actorsync.profile import load_profile, load_profiles
-from actorsync.service.unit import Scope, Start, is_ours, unit_name, units_for
+from actorsync.service.manager.unit import Scope, Start, is_ours, unit_name, units_for
 
 OF_A_USER = Start(["/usr/bin/python3", "-P", "-m", "actorsync"], "deploy", Path("/home/deploy/.local/state"))
 

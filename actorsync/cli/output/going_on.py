@@ -9,8 +9,8 @@ from actorsync.errors import RunUnreachable
 from actorsync.model.messages import moment, named
 from actorsync.model.text import counted, display, size_text
 from actorsync.profile import Profile
-from actorsync.service.control_client import ask_run
-from actorsync.service.control_messages import Request
+from actorsync.service.asking.client import ask_run
+from actorsync.service.asking.messages import Request
 
 __all__ = ["going_on", "mirror_lines"]
 

@@ -11,8 +11,8 @@ from typing import Final
 from actorsync.errors import RunUnreachable
 from actorsync.model.text import display
 from actorsync.profile import Profile
-from actorsync.service.control_address import connectable, is_trusted_peer, socket_path
-from actorsync.service.control_messages import Answer, Request, read_answer
+from actorsync.service.asking.address import connectable, is_trusted_peer, socket_path
+from actorsync.service.asking.messages import Answer, Request, read_answer
 
 __all__ = ["PATIENCE", "ask_run"]
 

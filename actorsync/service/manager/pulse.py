@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Final
 
 import attrs
 
-from actorsync.service.jobs import Job
-
-__all__ = ["LONGEST_SILENCE", "Pulse", "work_done"]
+__all__ = ["LONGEST_SILENCE", "Pulse"]
 
 #: Seconds in which a pass must change something that can be seen: an event, a count, a byte, the state of a connection.
 #: Every wait for a server ends much earlier, with an event. A disk that hangs has no such limit.
@@ -29,15 +27,3 @@ class Pulse:
         if is_excused or sample != self._last:
             self._last, self._changed_at = sample, now
         return now - self._changed_at <= self.limit
-
-
-def work_done(jobs: Sequence[Job]) -> Hashable:
-    """Return a value that differs from the one before if any of the jobs has done anything."""
-    return tuple(_of(job) for job in jobs)
-
-
-def _of(job: Job) -> Hashable:
-    levels = job.state.statistics
-    states = tuple((level.state, tuple(lane.state for lane in level.lanes)) for level in levels.connections)
-    counts = levels.files_found, levels.files_done, levels.comparisons_done, levels.directories_planned
-    return job.state.readers.revision, levels.bytes_sent, counts, states
