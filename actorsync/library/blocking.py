@@ -20,9 +20,10 @@ from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.options import Additions
-from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
+from actorsync.runs.runner import apply_once, ask_first, make_plan
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests
+from actorsync.service.attending import run_attended
 
 __all__ = ["Stop", "apply", "plan", "run"]
 
@@ -121,7 +122,7 @@ def run(
     """
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
     loading = partial(given_profile, profile, overrides, source, target, keys)
-    return _blocking(loading, ask_first, added, run_once, stop)
+    return _blocking(loading, ask_first, added, run_attended, stop)
 
 
 def plan(

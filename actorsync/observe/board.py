@@ -25,7 +25,6 @@ from actorsync.model.event import (
     Started,
     Stopped,
     Swept,
-    WatchLost,
     WatchStarted,
 )
 from actorsync.model.report import Report
@@ -163,8 +162,6 @@ class MirrorState:
                 self.rates.begin()
             case WatchStarted():
                 self.watching = event
-            case WatchLost():
-                self.watching = None
             case Stopped(report):
                 self._end(report)
 
@@ -173,7 +170,8 @@ class MirrorState:
         self.is_running = False
         self.history.add(report, self.directories, now)
         if self.pace.every is not None and self.directories is None:
-            self.next_at = max(now, (self.began_at or now) + self.pace.every)
+            began_at = now if self.began_at is None else self.began_at
+            self.next_at = max(now, began_at + self.pace.every)
 
     def why_not_ready(self) -> str | None:
         """Return in one line why what depends on the mirror cannot rely on it; None if it can."""

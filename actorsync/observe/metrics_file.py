@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import attrs
 import trio
 
+from actorsync.actors.messages import Blocking
 from actorsync.model.event import Event, Stopped
 from actorsync.model.text import display
 from actorsync.observe.board import Board
@@ -30,6 +32,7 @@ class MetricsFile:
     path: Path
     board: Board
     warn: Callable[[str], None]
+    blocking: Blocking = attrs.field(default=partial(trio.to_thread.run_sync, abandon_on_cancel=True), kw_only=True)
     _is_due: trio.Event = attrs.Factory(trio.Event)
     _is_failing: bool = False
 
@@ -51,7 +54,7 @@ class MetricsFile:
     async def finish(self) -> None:
         """Write the file as it is now."""
         try:
-            await trio.to_thread.run_sync(self._write, abandon_on_cancel=True)
+            await self.blocking(self._write)
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:

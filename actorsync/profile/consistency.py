@@ -9,6 +9,7 @@ import attrs
 
 from actorsync.profile.overlap import overlap
 from actorsync.profile.schema import Profile
+from actorsync.profile.secrets.secret import PromptSecret
 
 __all__ = ["fault_of", "fault_of_all"]
 
@@ -35,6 +36,8 @@ def fault_of(profile: Profile) -> tuple[str, str] | None:
     if profile.observe.listen is not None and not profile.observe.listen.is_local and profile.observe.token is None:
         reason = "others can reach this address, and there is no observe.token"
         return "observe.listen", f"{reason}; set one, or listen on 127.0.0.1"
+    if isinstance(profile.observe.token, PromptSecret):
+        return "observe.token", 'a prompt would stop a service each time it starts; use { env = "..." }'
     if profile.canary_check and not profile.is_canary:
         return "target.canary-check", "only used with target.canary = true; set that, or remove it"
     if profile.is_canary and publish.mode != "burst":

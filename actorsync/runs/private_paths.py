@@ -1,4 +1,4 @@
-"""The files that a run itself needs and must never send: the profile, its secrets, the journals."""
+"""The files that a run itself needs or writes and must never send: the profile, its secrets, the journals, metrics."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ def own_files(profile: Profile) -> Iterator[Path]:
     """Yield the files and directories that a run of the profile needs: the profile, its secrets, the journals."""
     yield profile.path
     yield state_directory()
+    observe = profile.observe
+    if observe.metrics_file is not None:
+        yield observe.metrics_file
+    if observe.listen is not None and observe.listen.path is not None:
+        yield observe.listen.path
+    if isinstance(observe.token, FileSecret):
+        yield observe.token.path
     for place in (profile.source, profile.target, *profile.siblings):
         yield from _secret_files(place)
 

@@ -15,17 +15,21 @@ from actorsync.ending import the_cause
 from actorsync.errors import ActorsyncError, JournalUnusable, ProfileError
 from actorsync.journal import read_drifts, read_runs, read_troubles, state_directory
 from actorsync.model.event import Warned
+from actorsync.model.report import Report
 from actorsync.observe.board import Board
 from actorsync.observe.history import KEPT
 from actorsync.observe.metrics_file import MetricsFile
+from actorsync.observe.ping import Ping
 from actorsync.observe.sampling import Sampler
-from actorsync.profile import Secret
+from actorsync.policy import RunOptions
+from actorsync.profile import Profile, Secret
 from actorsync.profile.values.service_readers import Listen
 from actorsync.runs.profile_journal import lock_journal_of
+from actorsync.runs.runner import run_once
 from actorsync.service.control import control
-from actorsync.service.jobs import Job
+from actorsync.service.jobs import Job, job_for
 
-__all__ = ["attended"]
+__all__ = ["attended", "run_attended"]
 
 #: Seconds that the end of a run may be delayed by what is beside it.
 _ENDING: Final = 1.5
@@ -108,9 +112,21 @@ async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
         raise failure
 
 
+async def run_attended(
+    profile: Profile,
+    options: RunOptions,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> Report:
+    """Mirror once, as `run_once` does, with what the profile asks for beside it."""
+    job = job_for(profile, options)
+    async with attended([job]):
+        return await run_once(profile, job.options, task_status=task_status)
+
+
 def _is_observed(job: Job) -> bool:
     table = job.profile.observe
-    return table.listen is not None or table.metrics_file is not None
+    return not (table.listen is None and table.metrics_file is None and table.ping is None) or table.traces
 
 
 async def _attendants(
@@ -127,7 +143,24 @@ async def _attendants(
         if path is not None:
             of_file = [job.state for job in jobs if job.profile.observe.metrics_file == path]
             attendants.append(MetricsFile(path, board.of(of_file), warn))
+    for job in jobs:
+        if job.profile.observe.ping is not None:
+            attendants.append(Ping(job.profile.observe.ping, job.state, warn))
+        if job.profile.observe.traces:
+            attendants.append(_traces(job, warn))
     return attendants
+
+
+def _traces(job: Job, warn: Callable[[str], None]) -> Attendant:
+    """Return the traces of a mirror. Raises `ProfileError` without the packages for them."""
+    try:
+        from actorsync.observe.traces import Traces  # takes 65 ms to import, and is an extra
+    except ImportError:
+        way_out = 'install them: pip install "actorsync[otel]"'
+        raise ProfileError(
+            f"{job.profile.path}: observe.traces: the packages of OpenTelemetry are missing; {way_out}"
+        ) from None
+    return Traces(job.state, warn)
 
 
 async def _server(

@@ -1,7 +1,7 @@
 """The control socket: requests to a run that goes on, from processes of the same user.
 
 The socket lies beside the journal, and exists while the run holds the journal. So there is one at most for a mirror,
-and what a dead run has left is replaced. Each connection has one request and one answer, see `actorsync.service.asking.messages`.
+and what a dead run has left is replaced. Each connection has one request and one answer.
 
 A socket that cannot be made is one warning, and the run goes on without it. Nothing that a client sends, and none that
 does not read, delays the run or ends it.

@@ -20,7 +20,7 @@ from actorsync.observe.web.messages import HEADERS, Answer, Request, text
 from actorsync.observe.web.readers import EventReader, EventReaders
 from actorsync.observe.web.routes import Site
 
-__all__ = ["Conversation"]
+__all__ = ["PATIENCE", "Conversation"]
 
 #: Bytes of the longest request line and headers together.
 _LONGEST_HEAD: Final = 16 * 1024
@@ -28,13 +28,14 @@ _CHUNK: Final = 4_096
 #: Seconds in which a request must arrive as a whole, also the next one on a connection that stays open.
 _READING: Final = 15.0
 #: Seconds in which a client must take an answer.
-_WRITING: Final = 20.0
+PATIENCE: Final = 20.0
 #: Seconds after which a stream of events without an event gets a comment, so that nothing on the way closes it.
 _HEARTBEAT: Final = 15.0
 
 #: The client has left, or does not take its answer, or sends its request too slowly.
 _LEFT: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
 
+_VERSIONS: Final = (b"1.0", b"1.1")
 _MALFORMED: Final = "this is not a valid request of HTTP/1.1"
 
 
@@ -45,6 +46,8 @@ class Conversation:
     stream: trio.abc.Stream
     site: Site
     readers: EventReaders
+    patience: float = PATIENCE
+    """Seconds in which a client must take an answer, or a part of the events."""
     _http: h11.Connection = attrs.field(
         init=False, factory=lambda: h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
     )
@@ -66,6 +69,9 @@ class Conversation:
         with trio.fail_after(_READING):
             event = await self._next()
             if not isinstance(event, h11.Request):
+                return False
+            if event.http_version not in _VERSIONS:
+                await self._refuse(505)
                 return False
             request = _request(event)
             has_body = not isinstance(await self._next(), h11.EndOfMessage)
@@ -104,7 +110,7 @@ class Conversation:
 
     async def _write(self, events: Sequence[h11.Event]) -> None:
         data = b"".join(self._http.send(event) or b"" for event in events)
-        with trio.fail_after(_WRITING):
+        with trio.fail_after(self.patience):
             await self.stream.send_all(data)
 
     async def _stream_events(self, request: Request) -> None:
@@ -128,9 +134,11 @@ class Conversation:
             self.readers.leave(reader)
 
     async def _send_events(self, reader: EventReader) -> None:
-        while not reader.is_last:
+        is_last = False
+        while not is_last:
             with trio.move_on_after(_HEARTBEAT):
                 await reader.wait()
+            is_last = reader.is_last
             await self._write([h11.Data(reader.take() or b": still here\n\n")])
         await self._write([h11.EndOfMessage()])
 

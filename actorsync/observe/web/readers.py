@@ -62,6 +62,11 @@ class EventReader:
     _lost: int = 0
     _woken: trio.Event = attrs.Factory(trio.Event)
 
+    @property
+    def waiting(self) -> int:
+        """How many records wait to be sent."""
+        return len(self._records)
+
     def put_status(self, status: bytes) -> None:
         """Set the status to be sent."""
         self.status = status
@@ -94,8 +99,6 @@ class EventReader:
             parts.append(_event("status", self.status))
         self._records.clear()
         self.status, self._lost, self._woken = None, 0, trio.Event()
-        if self.is_last:
-            self._woken.set()
         return b"".join(parts)
 
 

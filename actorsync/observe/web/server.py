@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.observe.web.conversation import Conversation
+from actorsync.observe.web.conversation import PATIENCE, Conversation
 from actorsync.observe.web.readers import EventReaders
 from actorsync.observe.web.routes import Site
 
@@ -21,6 +21,8 @@ __all__ = ["MOST_CONNECTIONS", "Server"]
 MOST_CONNECTIONS: Final = 64
 #: Seconds between two events with the status, at least.
 _EVERY: Final = 1.0
+#: Seconds that the end of a run is delayed by readers that do not read.
+_FAREWELL: Final = 0.3
 #: Bytes that the system may keep for a client that does not read, about.
 _SEND_BUFFER: Final = 64 * 1024
 #: The system has no room for another connection; it may have again.
@@ -37,6 +39,8 @@ class Server:
     listener: trio.abc.Listener[trio.SocketStream]
     site: Site
     warn: Callable[[str], None]
+    patience: float = PATIENCE
+    """Seconds in which a client must take an answer, or a part of the events."""
     readers: EventReaders = attrs.Factory(EventReaders)
     _open: int = 0
 
@@ -58,10 +62,11 @@ class Server:
                 nursery.start_soon(self._converse, stream)
 
     async def finish(self) -> None:
-        """Send the readers of events the last status, and wait until they have it."""
+        """Send the readers of events the last status, and wait for a moment until they have it."""
         self.readers.put_status(self.site.status())
         self.readers.close()
-        await self.readers.all_gone()
+        with trio.move_on_after(_FAREWELL):
+            await self.readers.all_gone()
 
     async def _accept(self) -> trio.SocketStream | None:
         """Return the next connection; None if there was none, or no room for it."""
@@ -76,7 +81,7 @@ class Server:
 
     async def _converse(self, stream: trio.SocketStream) -> None:
         try:
-            await Conversation(stream, self.site, self.readers).run()
+            await Conversation(stream, self.site, self.readers, self.patience).run()
         except Exception as error:
             self.warn(f"observe.listen: a request was not answered: {type(error).__name__}; please report this")
             logging.getLogger("actorsync").debug("a request was not answered", exc_info=error)
