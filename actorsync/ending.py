@@ -46,7 +46,8 @@ class Ending:
         report = self._report(error)
         try:
             await self._call_after_run(report)
-            await self._make_last_check(report)
+            if await self._is_cut_short(report):
+                report = self._report(error)
         except BaseException as raised:  # noqa: BLE001 - as above
             if error is None:
                 error = the_cause(raised)
@@ -110,13 +111,18 @@ class Ending:
             text = "the hook after_run was cancelled: it did not return in the time that a stop allows"
             self.actors.recorder.publish(Warned(text))
 
-    async def _make_last_check(self, report: Report) -> None:
-        """Await the hook ``last_check`` after a run that leaves the target in sync. An audit makes none."""
+    async def _is_cut_short(self, report: Report) -> bool:
+        """Make the last check of a run that leaves the target in sync. Return whether the user cancels it meanwhile.
+
+        An audit makes none. Raises what the check raises.
+        """
         hook = self.options.pipeline.last_check
         if hook is None or report.is_audit or report.exit_code not in PASSED:
-            return
-        if not await self._has_returned(hook, "last_check", is_cancelled=report.cancelled):
-            raise HookFailed("the last check was stopped before its end")
+            return False
+        has_returned = await self._has_returned(hook, "last_check", is_cancelled=report.cancelled)
+        if has_returned or self.options.shutdown.cancelling.is_set():
+            return not has_returned
+        raise HookFailed("the last check was stopped before its end")
 
     async def _has_returned(self, hook: Hook, name: str, *, is_cancelled: bool) -> bool:
         """Await a hook; in a run that is stopped, for a limited time. Return whether it has returned in it."""

@@ -20,6 +20,7 @@ from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
+from actorsync.endpoints.wrappers.shared_listing import ListingReader
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry
@@ -133,6 +134,7 @@ class RunOptions:
     ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
     ``companions`` stand beside the run while it holds its journal.
     ``name`` is that of the mirror, if the process has several: what is logged has it.
+    ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -149,6 +151,7 @@ class RunOptions:
     within: frozenset[str] | None = None
     companions: Sequence[Companion] = ()
     name: str = ""
+    listings: ListingReader | None = None
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

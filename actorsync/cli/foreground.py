@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.cli.options import print_lines
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.plan_lines import PlanJson, PlanLines
 from actorsync.cli.output.streams import FREE, tell, tell_bug
@@ -158,7 +159,7 @@ def _with_all(
 
     def ended(result: Ended) -> None:
         if result.raised is not None and result.bug is None:
-            output.complain(str(result.raised), result.name)
+            output.complain(result.report.error or result.result, result.name)
 
     async def all_of_them() -> int:
         async with serving(jobs, work) as served:
@@ -201,7 +202,9 @@ def plan(profiles: Profile | Chosen, options: PlanOptions) -> int:
     codes = [refusal.error.exit_code for refusal in chosen.refused]
     for refusal in chosen.refused:
         tell(refusal.text)
-    for job in jobs:
+    for number, job in enumerate(jobs):
+        if chosen.is_several and not options.as_json:
+            print_lines([*([""] if number else []), f"{job.name}:"])
         codes.append(_plan(job, options, is_several=chosen.is_several))
         if codes[-1] >= CANCELLED:
             break
@@ -214,6 +217,8 @@ def _plan(job: Job, options: PlanOptions, *, is_several: bool) -> int:
     of_shown, of_log = Outliner(publish, connections), Outliner(publish, connections)
     shown = (PlanJson if options.as_json else PlanLines)(statistics, sys.stdout, sys.stderr, of_shown)
     logged = [] if log is None else [stamped(PlanLines(statistics, log.stream, log.stream, of_log))]
+    if isinstance(shown, PlanLines):
+        shown.is_headed = is_several
     for one in (shown, *logged) if is_several else ():
         one.name, one.is_one_of_several = job.name, True
     output = Outputs(shown, logged)

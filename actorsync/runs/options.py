@@ -97,14 +97,14 @@ def options_for(
 class Additions:
     """What a program adds to a run: known before its profile is loaded."""
 
-    pipeline: Pipeline
+    pipeline: Pipeline = attrs.Factory(Pipeline)
     transforms: Sequence[Transform] = ()
     observers: Sequence[Observer] = ()
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)
 
-    def options(self, profile: Profile, shutdown: Shutdown) -> RunOptions:
-        """Return the options of a run of the profile, with these additions."""
-        policy = policy_of(profile, self.transforms)
+    def options(self, profile: Profile, shutdown: Shutdown, private: Iterable[Path] = ()) -> RunOptions:
+        """Return the options of a run of the profile, with these additions. ``private`` files are never sent."""
+        policy = policy_of(profile, self.transforms, private)
         return options_for(profile, policy=policy, shutdown=shutdown, pipeline=self.pipeline, observers=self.observers)

@@ -13,7 +13,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.observe.board import MirrorState, Pace
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
-from actorsync.runs.options import options_for, policy_of
+from actorsync.runs.options import Additions
 from actorsync.runs.private_paths import own_files
 
 __all__ = ["Job", "job_for", "jobs_for"]
@@ -61,8 +61,10 @@ def job_for(profile: Profile, options: RunOptions, name: str = "") -> Job:
     return Job(name, profile, attrs.evolve(options, observers=[*options.observers, state.observe]), state)
 
 
-def jobs_for(profiles: Mapping[str, Profile], private: Iterable[Path] = ()) -> Sequence[Job]:
-    """Return a job for each profile, by its name, in the same order.
+def jobs_for(
+    profiles: Mapping[str, Profile], private: Iterable[Path] = (), added: Additions | None = None
+) -> Sequence[Job]:
+    """Return a job for each profile, by its name, in the same order, with what a program has ``added``.
 
     No job sends or removes a file that any of them needs: the profiles, their secrets, the journals and the ``private``
     files. With several, what each logs has its name.
@@ -70,6 +72,7 @@ def jobs_for(profiles: Mapping[str, Profile], private: Iterable[Path] = ()) -> S
     files = {*private, *(path for profile in profiles.values() for path in own_files(profile))}
     jobs = []
     for name, profile in profiles.items():
-        options = options_for(profile, policy=policy_of(profile, private=files))
+        shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
+        options = (added or Additions()).options(profile, shutdown, files)
         jobs.append(job_for(profile, attrs.evolve(options, name=name if len(profiles) > 1 else ""), name))
     return jobs

@@ -28,8 +28,7 @@ _NOT_BEGUN: Final = dict.fromkeys((ProfileError.exit_code, JournalLocked.exit_co
 class Ended:
     """How a mirror ended. ``report`` is that of its last pass, or says why there was none.
 
-    ``raised`` is what ended it without a report: an `ActorsyncError` that kept it from beginning, or a bug. What a
-    stage, a hook or an observer of a program raised counts as a bug.
+    ``raised`` is what ended it without a report: an `ActorsyncError` that kept it from beginning, or a bug.
     """
 
     name: str
@@ -39,8 +38,9 @@ class Ended:
 
     @property
     def bug(self) -> Exception | None:
-        """The unexpected exception, if that has ended it."""
-        return None if isinstance(self.raised, ActorsyncError) else self.raised
+        """The unexpected exception, if that has ended it: also that of a stage, a hook or an observer."""
+        cause = None if self.raised is None else what_raised(self.raised)
+        return None if isinstance(cause, ActorsyncError) else cause
 
     @property
     def result(self) -> str:
@@ -110,8 +110,8 @@ async def _end_of(job: Job, work: Work) -> Ended:
     except Exception as error:  # noqa: BLE001 - it ends this job, and no other
         cause = what_raised(error)
         if isinstance(cause, ActorsyncError):
-            return refused(job.name, cause)
+            return attrs.evolve(refused(job.name, cause), raised=error)
         code, text = ActorsyncError.exit_code, f"{type(cause).__name__}: a bug in actorsync"
         report = job.state.last or Report(code, time.time(), 0.0)
-        return Ended(job.name, code, attrs.evolve(report, exit_code=code, error=text), cause)
+        return Ended(job.name, code, attrs.evolve(report, exit_code=code, error=text), error)
     return Ended(job.name, code, job.state.last or Report(code, time.time(), 0.0))

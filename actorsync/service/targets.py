@@ -8,6 +8,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
+from actorsync.endpoints.wrappers.shared_listing import ListingReader, SharedListings
 from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event, Started
 from actorsync.model.report import Report
@@ -28,8 +29,10 @@ def together(jobs: Sequence[Job], work: Work, *, is_once: bool = False) -> Work:
     ``is_once`` each job makes one pass, whatever its profile says. Call the result once for each of the jobs.
     """
     ends: dict[str, Callable[[str], object]] = {}
+    readers: dict[str, ListingReader] = {}
     for group in _groups(jobs):
         _follow_canary(group, ends, is_once=is_once)
+        readers |= _share_scan(group)
 
     async def shared(job: Job) -> int:
         why = f"the canary {job.name} has ended"
@@ -39,6 +42,8 @@ def together(jobs: Sequence[Job], work: Work, *, is_once: bool = False) -> Work:
             why = f"the canary {job.name} did not run: {error}"
             raise
         finally:
+            if job.name in readers:
+                readers[job.name].end()
             if job.name in ends:
                 ends[job.name](why)
 
@@ -92,6 +97,16 @@ def _is_sibling(one: Job, other: Job) -> bool:
     """Return whether two jobs are targets of one profile. Profiles that a program has made all have the same path."""
     first, second = one.profile, other.profile
     return first.path == second.path and second.target in first.siblings and first.source == second.source
+
+
+def _share_scan(group: Sequence[Job]) -> Mapping[str, ListingReader]:
+    """Let the targets of one profile share the listings of their source. Their first passes begin together."""
+    shared, readers = SharedListings(), {}
+    for job in group:
+        readers[job.name] = reader = shared.reader()
+        reader.prepare(trio.current_time())
+        job.options = attrs.evolve(job.options, listings=reader)
+    return readers
 
 
 @attrs.define(eq=False)

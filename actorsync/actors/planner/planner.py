@@ -14,7 +14,7 @@ import trio
 
 from actorsync.actors.leftovers import Leftovers
 from actorsync.actors.messages import Blocking, Fact, Finding, Release, Settlement, Turn, holding, in_thread
-from actorsync.actors.pipeline import Approval, OperationStage
+from actorsync.actors.pipeline import OperationStage
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.comparison import Comparison
@@ -69,8 +69,6 @@ class Planner:
     """The rule for modes of a profile that has none."""
     trash: tuple[TrashOpened, Callable[[], str]] | None = None
     """The trash of the run, and what returns a place in it; None where old files are not kept there."""
-    approval: Approval | None = None
-    """What a burst waits for; see `Pipeline`."""
     drain_seconds: float = math.inf
     """How long a stop waits for what was begun."""
     is_complete: bool = False
@@ -185,7 +183,7 @@ class Planner:
             statistics=self.statistics,
             publisher=publisher,
         )
-        releases.trash, releases.approval = self.trash, self.approval
+        releases.trash, releases.approval = self.trash, rules.approval
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(
             schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages
