@@ -96,7 +96,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
     planner = _planner(seen, target, journal, options, keeping)
     planner.trash = None if trash is None else (trash.opened, trash.place)
-    sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
+    sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic, options.shares.target)
     pool = Pool(
         sizing,
         options.statistics,
@@ -147,7 +147,7 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     if source.capabilities.is_remote:
         draining, wall_ns = options.shutdown.draining, options.clock.wall_ns
         source = remote = RemoteSource(
-            source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns
+            source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns, options.shares.source
         )
     transformed = Transformed(source, transforms, has_inodes=not policy.by_size_time) if transforms else None
     read = source if transformed is None else transformed

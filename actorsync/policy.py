@@ -25,6 +25,7 @@ from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry
 from actorsync.model.event import Event
+from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
@@ -135,6 +136,7 @@ class RunOptions:
     ``companions`` stand beside the run while it holds its journal.
     ``name`` is that of the mirror, if the process has several: what is logged has it.
     ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
+    ``shares`` is what it may have of the logins that several runs share.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -152,6 +154,7 @@ class RunOptions:
     companions: Sequence[Companion] = ()
     name: str = ""
     listings: ListingReader | None = None
+    shares: Shares = attrs.Factory(Shares)
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

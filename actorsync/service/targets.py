@@ -13,6 +13,7 @@ from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event, Started
 from actorsync.model.report import Report
 from actorsync.runs.runner import run_once
+from actorsync.service.accounts import share_accounts
 from actorsync.service.canary import Canary
 from actorsync.service.jobs import Job
 
@@ -25,11 +26,13 @@ Work: TypeAlias = Callable[[Job], Awaitable[int]]
 def together(jobs: Sequence[Job], work: Work, *, is_once: bool = False) -> Work:
     """Return ``work`` for jobs that run at the same time, with what those of one profile share. Call it in trio.
 
-    Targets of one profile share a scan of the source, and the others wait for the canary before they publish. With
-    ``is_once`` each job makes one pass, whatever its profile says. Call the result once for each of the jobs.
+    Targets of one profile share a scan of the source, and the others wait for the canary before they publish. All jobs
+    share the logins at a server, see `share_accounts`. With ``is_once`` each job makes one pass, whatever its profile
+    says. Call the result once for each of the jobs.
     """
     ends: dict[str, Callable[[str], object]] = {}
     readers: dict[str, ListingReader] = {}
+    share_accounts(jobs)
     for group in _groups(jobs):
         _follow_canary(group, ends, is_once=is_once)
         readers |= _share_scan(group)
@@ -42,6 +45,7 @@ def together(jobs: Sequence[Job], work: Work, *, is_once: bool = False) -> Work:
             why = f"the canary {job.name} did not run: {error}"
             raise
         finally:
+            job.options.shares.leave()
             if job.name in readers:
                 readers[job.name].end()
             if job.name in ends:
