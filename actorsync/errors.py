@@ -8,6 +8,7 @@
     │   └── PlanOutdated      4  a saved plan is out of date; nothing was changed
     ├── TargetUnreachable     5  the target could not be reached after the last retry
     ├── SourceUnreachable     5  the source could not be reached after the last retry
+    ├── RunUnreachable        5  no run of the profile is going on, or it does not answer
     ├── LoginRefused          6  the server rejected the login, or failed to prove its identity
     ├── FatalError            7  the run cannot continue: root not writable, no space for the journal
     │   ├── JournalUnusable   7  the journal is damaged, or its format is unknown
@@ -54,6 +55,7 @@ __all__ = [
     "ReleaseRefused",
     "RootMissing",
     "RunFailed",
+    "RunUnreachable",
     "SourceLost",
     "SourceUnreachable",
     "StageFailed",
@@ -100,6 +102,12 @@ class TargetUnreachable(ActorsyncError):
 
 class SourceUnreachable(ActorsyncError):
     """No connection to the source could be made or kept, after the last retry. Nothing is removed from the target."""
+
+    exit_code = 5
+
+
+class RunUnreachable(ActorsyncError):
+    """A run was asked for something, and none is going on, or it does not answer."""
 
     exit_code = 5
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -22,7 +23,9 @@ from actorsync.actors.watching.upcoming import Upcoming
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.shared_listing import ListingReader
 from actorsync.endpoints.wrappers.transform import Transform
+from actorsync.journal import Journal
 from actorsync.model.entry import Entry
+from actorsync.model.event import Event
 from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
@@ -30,7 +33,11 @@ from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
 
-__all__ = ["Clock", "Policy", "RunOptions", "token_source"]
+__all__ = ["Clock", "Companion", "Policy", "RunOptions", "token_source"]
+
+#: What stands beside a run, or a loop of passes, while it holds its journal: is entered with the journal and with a
+#: function that publishes an event, and left when the run is over. It must neither delay the run nor end it.
+Companion: TypeAlias = Callable[[Journal, Callable[[Event], None]], AbstractAsyncContextManager[None]]
 
 #: How many tokens are made at once.
 _TOKENS: Final = 256
@@ -129,6 +136,7 @@ class RunOptions:
     ``statistics`` holds the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and
     hooks. ``feed`` takes the events for a reader in another task. ``control`` holds what a user changes meanwhile.
     ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
+    ``companions`` stand beside the run while it holds its journal.
     ``name`` is that of the mirror, if the process has several: what is logged has it.
     ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
     ``shares`` is what it may have of the logins that several runs share.
@@ -147,6 +155,7 @@ class RunOptions:
     listeners: Sequence[Listener] = ()
     control: Control = attrs.Factory(Control)
     within: frozenset[str] | None = None
+    companions: Sequence[Companion] = ()
     name: str = ""
     listings: ListingReader | None = None
     shares: Shares = attrs.Factory(Shares)

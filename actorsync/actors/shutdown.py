@@ -39,6 +39,7 @@ class Shutdown:
     _drain_by: float = attrs.field(default=math.inf, init=False, repr=False)
     _waiting: set[trio.CancelScope] = attrs.field(factory=set, init=False, repr=False)
     _cleanups: set[trio.CancelScope] = attrs.field(factory=set, init=False, repr=False)
+    _followers: list[Shutdown] = attrs.field(factory=list, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.cleanup_seconds = self.cancel_seconds
@@ -61,6 +62,8 @@ class Shutdown:
         for scope in self._waiting:
             scope.deadline = self._drain_by
         self.draining.set()
+        for follower in self._followers:
+            follower.drain(self._drain_by)
 
     def cancel(self, *, within: float | None = None) -> None:
         """Abort what is in flight. ``within`` limits the cleanup, in seconds, even one that is in progress."""
@@ -70,10 +73,26 @@ class Shutdown:
                 scope.deadline = min(scope.deadline, trio.current_time() + within)
         self.drain()
         self.cancelling.set()
+        for follower in self._followers:
+            follower.cancel(within=self.cleanup_seconds)
 
     def now(self) -> None:
         """Abort what is in flight, without any cleanup."""
         self.cancel(within=0.0)
+
+    @contextmanager
+    def follower(self) -> Iterator[Shutdown]:
+        """Yield another shutdown, which in the block takes each step that this one takes, and may take steps alone."""
+        follower = Shutdown(self.drain_seconds, self.cancel_seconds)
+        self._followers.append(follower)
+        try:
+            if self.draining.is_set():
+                follower.drain(self._drain_by)
+            if self.cancelling.is_set():
+                follower.cancel(within=self.cleanup_seconds)
+            yield follower
+        finally:
+            self._followers.remove(follower)
 
     @contextmanager
     def cleanup(self) -> Iterator[None]:

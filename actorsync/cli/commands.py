@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from actorsync import __version__
+from actorsync.cli.ctl import ctl
 from actorsync.cli.options import (
     CHANGES,
     DEFAULT,
@@ -40,6 +41,7 @@ from actorsync.cli.options import (
 )
 from actorsync.cli.output.streams import FREE, Sink, tell, tell_bug
 from actorsync.cli.run import run
+from actorsync.cli.service import service
 from actorsync.cli.trash import history, trash
 from actorsync.cli.undo import undo
 from actorsync.cli.usage import usage_text
@@ -70,7 +72,7 @@ def cli() -> None:
     """Mirror a directory to a server, a server to a directory, or one server to another."""
 
 
-for command in (run, undo, history, trash):
+for command in (run, undo, history, trash, ctl, service):
     cli.add_command(command)
 
 

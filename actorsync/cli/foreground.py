@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,26 +13,30 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.cli.log_file import LogFile
-from actorsync.cli.malloc import share_one_heap
 from actorsync.cli.options import print_lines
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.plan_lines import PlanJson, PlanLines
 from actorsync.cli.output.streams import FREE, tell, tell_bug
+from actorsync.cli.process.log_file import LogFile
+from actorsync.cli.process.malloc import share_one_heap
 from actorsync.cli.showing import Show, outputs_for, stamped
 from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.event import Event
 from actorsync.model.messages import change_of
 from actorsync.planning.publishing.forecast import Outliner
-from actorsync.profile import Profile, format_duration
+from actorsync.profile import Profile, format_duration, load_profile
 from actorsync.runs.repeating.repeat import require_repeatable
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
 from actorsync.service.attending import attended
+from actorsync.service.beside import beside
 from actorsync.service.chosen import Chosen
 from actorsync.service.exit_codes import CANCELLED, worst
 from actorsync.service.jobs import Job, jobs_for
+from actorsync.service.manager.systemd import from_environment
+from actorsync.service.notifying import notifying
+from actorsync.service.reloading import has_terminal, reload_when_asked, reloading
 from actorsync.service.running import Ended, mirror, refused, run_jobs, what_raised
 
 if TYPE_CHECKING:
@@ -54,15 +59,46 @@ class Options:
     ends_afterwards: bool = False
     """Whether the process ends with the run, so that later signals have nothing to stop."""
     log: LogFile | None = None
+    overrides: Sequence[str] = ()
+    """What replaces keys of the profile, also when it is read again."""
 
 
 def run(profiles: Profile | Chosen, options: Options) -> int:
     """Mirror once or, as the profile says, until stopped; return the exit code, the worst of several mirrors."""
     share_one_heap()
+    systemd = from_environment()
     often = partial(_often, options)
     work = mirror(is_once=options.is_once, is_rebuilding=options.is_rebuilding)
     for_all = _chosen(profiles).answered(partial(_ask_to_run, options)).without_followers()
-    return _with_all(for_all, options, work, often=often, is_observed=True)
+    private = for_all.files if options.log is None else [*for_all.files, options.log.path]
+    hang_up, asked = trio.open_memory_channel[None](1)
+
+    def reload() -> None:
+        with suppress(trio.WouldBlock):  # one is due anyway
+            hang_up.send_nowait(None)
+
+    @asynccontextmanager
+    async def serving(jobs: Sequence[Job], work: Work) -> AsyncIterator[Work]:
+        async with attended(jobs), notifying(jobs, systemd, work) as noted:
+            if options.is_once:
+                yield noted
+                return
+            async with beside(reload_when_asked, asked, jobs, systemd):
+                yield reloading(noted, partial(_load_again, options), private)
+
+    repeats = not options.is_once and any(profile.repeats for profile in for_all.profiles.values())
+    is_service = repeats and not has_terminal()
+    return _with_all(for_all, options, work, often=often, serving=serving, reload=reload if is_service else None)
+
+
+def _load_again(options: Options, profile: Profile) -> Profile:
+    return load_profile(profile.path, options.overrides, only=[profile.name] if profile.name else ())
+
+
+@asynccontextmanager
+async def _alone(_: Sequence[Job], work: Work) -> AsyncIterator[Work]:
+    """Do nothing beside the block."""
+    yield work
 
 
 def _often(options: Options, profile: Profile) -> str:
@@ -109,7 +145,8 @@ def _with_all(
     often: Callable[[Profile], str] = lambda _: "",
     verb: str = "mirroring",
     is_audit: bool = False,
-    is_observed: bool = False,
+    serving: Callable[[Sequence[Job], Work], AbstractAsyncContextManager[Work]] = _alone,
+    reload: Callable[[], object] | None = None,
 ) -> int:
     """Do ``work`` with each profile, all at the same time; return the worst exit code."""
     jobs = jobs_for(chosen.profiles, chosen.files if options.log is None else [*chosen.files, options.log.path])
@@ -128,10 +165,10 @@ def _with_all(
             output.complain(result.report.error or result.result, result.name)
 
     async def all_of_them() -> int:
-        async with attended(jobs if is_observed else ()):
+        async with serving(jobs, work) as served:
             results = [
                 *(refused(it.name, it.error) for it in chosen.refused),
-                *await run_jobs(jobs, work, ended, is_once=options.is_once),
+                *await run_jobs(jobs, served, ended, is_once=options.is_once),
             ]
         for result in results:
             if result.bug is not None:
@@ -140,7 +177,7 @@ def _with_all(
             output.show_results(results)
         return worst(result.exit_code for result in results)
 
-    return _stoppable(all_of_them, [job.shutdown for job in jobs], output, options)
+    return _stoppable(all_of_them, [job.shutdown for job in jobs], output, options, reload)
 
 
 @attrs.frozen
@@ -212,12 +249,16 @@ def _plan(job: Job, options: PlanOptions, *, is_several: bool) -> int:
 
 
 def _stoppable(
-    work: Callable[[], Awaitable[int]], shutdowns: Sequence[Shutdown], output: Outputs, options: Options
+    work: Callable[[], Awaitable[int]],
+    shutdowns: Sequence[Shutdown],
+    output: Outputs,
+    options: Options,
+    reload: Callable[[], object] | None = None,
 ) -> int:
     """Run ``work`` and return the exit code. The first signal drains, the second cancels, the third exits at once.
 
     Each step concerns all of ``shutdowns``, and also follows by itself when the time of the one before is over: after a
-    drain that is the longest `Shutdown.longest`.
+    drain that is the longest `Shutdown.longest`. With ``reload``, SIGHUP calls that, and is no request to stop.
     """
     cancelled = trio.Event()
 
@@ -232,9 +273,11 @@ def _stoppable(
         cancelled.set()
         output.stopping(None)
 
-    longest = max((it.longest for it in shutdowns), default=LEAVE_SECONDS)
+    def longest() -> float:  # a profile that is read again may have changed it
+        return max((it.longest for it in shutdowns), default=LEAVE_SECONDS)
+
     steps = [Step(drain, longest), Step(cancel, LEAVE_SECONDS)]
-    requests = StopRequests(steps, output.last_words, ends_afterwards=options.ends_afterwards)
+    requests = StopRequests(steps, output.last_words, ends_afterwards=options.ends_afterwards, reload=reload)
     return requests.run(partial(_in_foreground, work, cancelled, output, requests, options.stops_on_enter))
 
 

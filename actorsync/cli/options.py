@@ -17,7 +17,7 @@ from actorsync.cli.output.streams import FREE, Sink, tell
 from actorsync.errors import ActorsyncError, FatalError
 
 if TYPE_CHECKING:
-    from actorsync.cli.log_file import LogFile
+    from actorsync.cli.process.log_file import LogFile
     from actorsync.cli.showing import Show
     from actorsync.profile import Profile
     from actorsync.service.chosen import Chosen
@@ -86,7 +86,7 @@ def logging_to(path: Path | None) -> AbstractContextManager[LogFile | None]:
     """Return the context manager of `log_to`; one that does nothing without a path."""
     if path is None:
         return nullcontext()
-    from actorsync.cli.log_file import log_to
+    from actorsync.cli.process.log_file import log_to
 
     return log_to(path)
 

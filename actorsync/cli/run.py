@@ -85,5 +85,6 @@ def run(
             stops_on_enter=stop_on_enter,
             ends_afterwards=bool(is_program),
             log=log,
+            overrides=(*overrides, *more),
         )
         return foreground.run(chosen, options)

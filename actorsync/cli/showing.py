@@ -9,10 +9,10 @@ from functools import partial
 from typing import Literal
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.log_file import LogFile
 from actorsync.cli.output.lines import JsonLines, Lines, Output
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.streams import Sink
+from actorsync.cli.process.log_file import LogFile
 from actorsync.profile import Profile
 from actorsync.service.jobs import Job
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from actorsync.cli.output.going_on import going_on
 from actorsync.cli.output.tables import table_lines
 from actorsync.journal import journal_path, read_drifts, read_held_count, read_runs, read_troubles, state_directory
 from actorsync.model.entry import Entry
@@ -28,15 +29,17 @@ _LONGEST_REASON: Final = 200
 def status(profile: Profile, limit: int = 10) -> Iterator[str]:
     """Yield the last ``limit`` runs, what has drifted, and the parked paths as lines of tables.
 
-    Takes no lock: it works during a run.
+    Takes no lock: it works during a run. What a run that goes on does comes first.
     """
     refuse_moved(profile)
+    is_locked = _is_locked(profile)
+    if is_locked:
+        yield from going_on(profile)
     runs = read_runs(state_directory(), profile.identity, limit)
     if not runs:
         yield "no runs yet"
         return
     newest = runs[0].id
-    is_locked = _is_locked(profile)
 
     def is_running(run: Run) -> bool:
         return run.id == newest and is_locked

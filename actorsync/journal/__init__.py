@@ -15,6 +15,7 @@ from actorsync.journal.journal import (
     read_trash,
     read_troubles,
     state_directory,
+    wait_for_turn,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "read_trash",
     "read_troubles",
     "state_directory",
+    "wait_for_turn",
 ]

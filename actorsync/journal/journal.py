@@ -74,6 +74,7 @@ __all__ = [
     "read_trash",
     "read_troubles",
     "state_directory",
+    "wait_for_turn",
 ]
 
 
@@ -357,6 +358,12 @@ def read_held_count(directory: Path, profile_id: str) -> int:
         return 0
     with naming(str(path)), closing(reader):
         return trash.read_held_count(reader) if schema.version_of(reader) >= 6 else 0
+
+
+def wait_for_turn(journal: Journal) -> None:
+    """Return when the write in progress has ended. A disk that hangs keeps this from returning."""
+    with journal._writing:
+        pass
 
 
 def journal_path(directory: Path, profile_id: str) -> Path:

@@ -14,6 +14,7 @@ from actorsync.profile.load import MADE, load_profile, load_profiles, make_profi
 from actorsync.profile.schema import Links, Profile, Shutdown, Sync
 from actorsync.profile.secrets.secret import (
     CommandSecret,
+    CredentialSecret,
     EnvSecret,
     FileSecret,
     KeyringSecret,
@@ -34,6 +35,7 @@ __all__ = [
     "TEMPLATE",
     "BothSecrets",
     "CommandSecret",
+    "CredentialSecret",
     "EnvSecret",
     "FileSecret",
     "IgnoreFile",

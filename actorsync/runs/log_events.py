@@ -19,6 +19,7 @@ import attrs
 
 from actorsync.actors.observers import Observer
 from actorsync.model.event import (
+    Changed,
     Event,
     LoginDeferred,
     PassBegan,
@@ -83,6 +84,8 @@ def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
             yield (logging.WARNING if why else logging.INFO), watch_text(event)
         case WatchLost():
             yield logging.WARNING, watch_text(event)
+        case Changed(text):
+            yield logging.INFO, display(text)
         case Warned(text) | RemovalsWithheld(_, text):
             yield logging.WARNING, display(text)
         case Failed(operation, reason, Fault.UNSENT | Fault.PARKED):  # many, and all for one reason that was logged

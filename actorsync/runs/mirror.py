@@ -65,7 +65,10 @@ class Mirror:
                 aside, reason = journal.aside
                 self.publish(Warned(f"{reason.rpartition('; ')[0]}; moved to {aside}, and a new journal was started"))
             await self.warn_of_doubts()
-            yield journal, await self.secrets()
+            async with contextlib.AsyncExitStack() as companions:
+                for companion in self.options.companions:
+                    await companions.enter_async_context(companion(journal, self.publish))
+                yield journal, await self.secrets()
 
     async def warn_of_doubts(self) -> None:
         """Publish a warning for each text in the profile that hardly means what it says. See `doubts_of`."""

@@ -46,7 +46,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         is_automatic=sync.is_automatic,
         links_are_errors=sync.links == "error",
         links_are_followed=sync.links == "follow",
-        bandwidth=None if sync.bwlimit is None else Bandwidth(sync.bwlimit),
+        bandwidth=Bandwidth(sync.bwlimit),  # also without a limit: one may be set while the run goes on
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
         publish=_publish_rule(profile),

@@ -77,6 +77,8 @@ class StopRequests:
     leave: Callable[[int], NoReturn] = os._exit
     """Called with the exit code, in the main thread, when the deadline is over."""
     ends_afterwards: bool = False
+    reload: Callable[[], object] | None = None
+    """Called in trio's thread on SIGHUP, which is then no request to stop."""
     last: int = signal.SIGINT
     """The last signal that arrived."""
     _inbox: deque[int | trio.lowlevel.TrioToken | outcome.Outcome[object]] = attrs.field(
@@ -131,6 +133,11 @@ class StopRequests:
                     token = message
                     continue
                 assert isinstance(message, int)
+                if message == signal.SIGHUP and self.reload is not None:
+                    if token is not None:  # before that, the run has not begun
+                        with contextlib.suppress(trio.RunFinishedError):
+                            token.run_sync_soon(self.reload)
+                    continue
                 self.last = message or self.last
                 asked += 1
                 if asked > len(self.steps):

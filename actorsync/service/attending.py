@@ -25,6 +25,7 @@ from actorsync.profile import Profile, Secret
 from actorsync.profile.values.service_readers import Listen
 from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.runs.runner import run_once
+from actorsync.service.control import control
 from actorsync.service.jobs import Job, job_for
 
 __all__ = ["attended", "run_attended"]
@@ -88,6 +89,7 @@ async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
     board = Board()
     for job in jobs:
         board.add(job.state)
+        control(job, board.of([job.state]))
     observed = [job for job in jobs if _is_observed(job)]
     if not observed:
         yield board

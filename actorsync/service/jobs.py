@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -27,6 +27,9 @@ class Job:
     profile: Profile
     options: RunOptions
     state: MirrorState
+    reload: Callable[[], Awaitable[str]] | None = None
+    """Reads the profile again, and returns what follows, in one line. Raises `ProfileError` if the profile is invalid.
+    None for a run that ends after its pass."""
 
     def add_observer(self, observer: Observer) -> None:
         """Show its events to one more observer. Call it before the job begins."""

@@ -10,7 +10,7 @@ import pytest
 
 _COUNT_HEAPS = """
 import sys, threading, time
-from actorsync.cli.malloc import share_one_heap
+from actorsync.cli.process.malloc import share_one_heap
 
 if sys.argv[1] == "one":
     share_one_heap()

@@ -32,7 +32,7 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.cli.malloc import share_one_heap
+from actorsync.cli.process.malloc import share_one_heap
 from actorsync.model.event import Event, Stopped
 from actorsync.model.report import Report
 from actorsync.profile import Profile, load_profile

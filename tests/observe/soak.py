@@ -30,7 +30,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from actorsync.cli.malloc import share_one_heap
+from actorsync.cli.process.malloc import share_one_heap
 from actorsync.profile import Profile, load_profile
 from actorsync.runs.options import options_for
 from actorsync.runs.runner import run_once

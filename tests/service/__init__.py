@@ -1,0 +1,1 @@
+"""Tests of what is beside a run: control, service managers, jobs."""

@@ -37,7 +37,7 @@ def tree(top: Path) -> dict[str, bytes]:
     return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
-def start(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start(*arguments: str, stdin: int = subprocess.DEVNULL, is_session: bool = False) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "actorsync", *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, cwd=ROOT)
+    return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, cwd=ROOT, start_new_session=is_session)

@@ -12,7 +12,7 @@ import pytest
 
 from actorsync.endpoints.shared.private_files import is_mounted_secret
 from actorsync.errors import ProfileError
-from actorsync.profile import FileSecret, Secret, load_profile
+from actorsync.profile import CredentialSecret, FileSecret, Secret, load_profile
 from tests.support.profile_text import CANARY, INLINE, loaded, refused, with_url
 from tests.support.root import ROOT
 
@@ -109,3 +109,24 @@ def test_password_on_a_read_only_mount_is_accepted(tmp_path: Path) -> None:
     if done.returncode == 77 or done.stderr.startswith("unshare:"):
         pytest.skip(f"this machine allows no mount: {done.stderr.strip()}")
     assert (done.returncode, done.stdout) == (0, "secret\n"), done.stderr
+
+
+def test_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "password").write_text("s3cret\n")
+    secret = CredentialSecret("password")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(ProfileError, match=r"target.password: no credential password: .*; run it with systemctl"):
+        secret.resolve()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert secret.resolve().reveal() == "s3cret"
+    with pytest.raises(ProfileError, match=r"cannot read credential .*/other: .*; add LoadCredential=other:FILE"):
+        CredentialSecret("other").resolve()
+
+
+@pytest.mark.parametrize("name", ["", "../password", ".", "..", "a/b", "a b"])
+def test_name_of_a_credential_is_no_path(name: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.toml").write_text(
+        f'[source]\npath = "."\n[target]\nurl = "ftp://me@127.0.0.1/x"\npassword = {{ credential = "{name}" }}\n'
+    )
+    with pytest.raises(ProfileError, match="credential must be"):
+        load_profile(tmp_path / "shop.toml")

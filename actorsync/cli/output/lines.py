@@ -22,6 +22,7 @@ from actorsync.cli.output.streams import Sink
 from actorsync.errors import DRIFTED, TargetUnreachable
 from actorsync.model.event import (
     Adopted,
+    Changed,
     Confirmed,
     Drifted,
     Event,
@@ -350,6 +351,8 @@ class Lines(Output):
                 return []
             case Warned(text):
                 return [warning_text(text)]
+            case Changed(text):
+                return [display(text)]
             case RemovalsWithheld(_, reason):
                 self._withheld = reason
                 return [reason] if reason != self._withheld_before or self._is_verbose else []

@@ -24,6 +24,7 @@ from actorsync.profile.secrets.terminal import ask
 
 __all__ = [
     "CommandSecret",
+    "CredentialSecret",
     "EnvSecret",
     "FileSecret",
     "KeyringSecret",
@@ -197,6 +198,27 @@ class FileSecret(_Source):
 
 
 @attrs.frozen
+class CredentialSecret(_Source):
+    """The content of a credential of systemd (``LoadCredential=``): a file in ``$CREDENTIALS_DIRECTORY``."""
+
+    name: str
+
+    def resolve(self) -> Secret:
+        """Return the content. Raises `ProfileError` outside of a service, or if the service has no such credential."""
+        directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        if not os.path.isabs(directory):
+            reason = "this process is no service with LoadCredential= in its unit; run it with systemctl"
+            self._fail(f"no credential {self.name}: {reason}")
+        path = Path(directory, self.name)
+        try:
+            raw, _ = read_regular(path, _MAX_BYTES)
+        except OSError as error:
+            way_out = f"add LoadCredential={self.name}:FILE to the unit"
+            self._fail(f"cannot read credential {path}: {error.strerror}; {way_out}")
+        return self._decode(raw, f"credential {self.name}")
+
+
+@attrs.frozen
 class CommandSecret(_Source):
     """The standard output of a command, such as a password manager."""
 
@@ -280,7 +302,7 @@ class PromptSecret(_Source):
         return self._accept(text, "the terminal")
 
 
-SecretSource = Secret | EnvSecret | FileSecret | CommandSecret | KeyringSecret | PromptSecret
+SecretSource = Secret | EnvSecret | FileSecret | CredentialSecret | CommandSecret | KeyringSecret | PromptSecret
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

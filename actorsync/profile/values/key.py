@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from actorsync.profile.secrets.secret import (
     CommandSecret,
+    CredentialSecret,
     EnvSecret,
     FileSecret,
     KeyringSecret,
@@ -120,7 +121,8 @@ _AUDIT_HINTS: Final = {
     **dict.fromkeys(("count", "number", "directories", "limit"), "use audit.listings = 50"),
 }
 
-_FORMS = ("env", "file", "command", "keyring", "prompt")
+_FORMS = ("env", "file", "credential", "command", "keyring", "prompt")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 def key(
@@ -176,8 +178,8 @@ def secret_reader(name: str) -> Reader:
             return Secret(value)
         if not isinstance(value, dict) or len(value) != 1 or next(iter(value)) not in _FORMS:
             raise ValueError(
-                'must be one of { env = "NAME" }, { file = "..." }, { command = ["..."] }, { keyring = "..." }, '
-                "{ prompt = true }"
+                'must be one of { env = "NAME" }, { file = "..." }, { credential = "..." }, { command = ["..."] }, '
+                '{ keyring = "..." }, { prompt = true }'
             )
         form, argument = next(iter(value.items()))
         return _source(form, argument, site, site.where(name))
@@ -200,6 +202,12 @@ def _source(form: str, argument: object, site: Site, where: str) -> SecretSource
         return EnvSecret(argument, where=where)
     if form == "file":
         return FileSecret(read_path(argument, site), where=where)
+    if form == "credential":
+        if not _CREDENTIAL.fullmatch(argument):
+            raise ValueError(
+                'credential must be a name of letters, digits, ".", "-" and "_": { credential = "password" }'
+            )
+        return CredentialSecret(argument, where=where)
     return KeyringSecret(argument, where=where)
 
 

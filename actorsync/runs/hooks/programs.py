@@ -33,6 +33,8 @@ _SHOWN_CHARACTERS: Final = 300
 _AFTERWARDS: Final = 0.5
 #: Variables of our own: some hold secrets.
 _OWN: Final = "ACTORSYNC_"
+#: Variables of systemd that concern the run alone: where its credentials are, and how it reports to the manager.
+_OF_THE_SERVICE: Final = ("CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 
 def with_programs(pipeline: Pipeline, profile: Profile) -> Pipeline:
@@ -138,7 +140,7 @@ def _shown(output: bytes) -> str:
 def _environment(profile: Profile) -> dict[str, str]:
     """Return the environment of a program: ours, without secrets, and where the profile is."""
     places = (profile.source, profile.target, *profile.siblings)
-    secret = {variable for place in places for variable in _secret_variables(place)}
+    secret = {*_OF_THE_SERVICE, *(variable for place in places for variable in _secret_variables(place))}
     rest = {name: value for name, value in os.environ.items() if name not in secret and not name.startswith(_OWN)}
     name = {f"{_OWN}TARGET": profile.name} if profile.name else {}
     return {**rest, f"{_OWN}PROFILE": str(profile.path), **name}

@@ -1,0 +1,1 @@
+"""The process of the command line: its memory and its log file."""

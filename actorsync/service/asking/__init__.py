@@ -1,0 +1,1 @@
+"""What ``actorsync ctl`` and a run say to each other, and where. Imports no trio."""

@@ -1,0 +1,99 @@
+"""What `actorsync ctl` and a run say to each other: one line of JSON each way. Pure: no I/O, no clock.
+
+A request is ``{"verb": "bwlimit", "value": "2M"}``. An answer is ``{"code": 0, "text": "..."}``: ``text`` is one line
+for the user, ``code`` the exit code of the command. The answer to ``status`` has the state of the mirror as ``status``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+__all__ = ["LONGEST_REQUEST", "TAKES_VALUE", "VERBS", "Answer", "Request", "read_answer", "read_request"]
+
+#: Bytes of a request, at most.
+LONGEST_REQUEST: Final = 65_536
+
+#: The verbs, and what each does in a few words.
+VERBS: Final = {
+    "pause": "begin no file and no pass until resume",
+    "resume": "continue after pause",
+    "drain": "finish the transfers in progress and end, like the first Ctrl-C",
+    "cancel": "abort the transfers in progress and end, like the second Ctrl-C",
+    "bwlimit": "limit bytes per second: 512K, 2M; off removes the limit",
+    "connections": "use at most this many connections; auto: as many as the profile says",
+    "retry": "try this parked path in the next pass",
+    "rescan": "compare the whole source in the next pass, and begin it now",
+    "reload": "read the profile again when the pass in progress has ended",
+    "status": "show what the run does",
+}
+
+#: The verbs that take a value.
+TAKES_VALUE: Final = frozenset({"bwlimit", "connections", "retry"})
+
+
+@attrs.frozen
+class Request:
+    """What a user asks of a run."""
+
+    verb: str
+    value: str = ""
+
+    def encode(self) -> bytes:
+        """Return the line."""
+        return _line({"verb": self.verb, "value": self.value})
+
+
+@attrs.frozen
+class Answer:
+    """What the run answers."""
+
+    text: str
+    code: int = 0
+    status: Mapping[str, Any] | None = None
+
+    def encode(self) -> bytes:
+        """Return the line."""
+        extra = {} if self.status is None else {"status": self.status}
+        return _line({"code": self.code, "text": self.text, **extra})
+
+
+def read_request(line: bytes) -> Request:
+    """Return the request in a line. Raises `ValueError`, with the reason, if there is none."""
+    document = _object(line)
+    verb, value = document.get("verb"), document.get("value", "")
+    if not isinstance(verb, str) or not isinstance(value, str):
+        raise ValueError("the request has no verb, or a value that is not text")  # noqa: TRY004
+    if verb not in VERBS:
+        raise ValueError(f"unknown verb {verb!r}; this version knows {', '.join(VERBS)}")
+    if bool(value) != (verb in TAKES_VALUE):
+        raise ValueError(f"{verb} {'needs a value' if verb in TAKES_VALUE else 'takes no value'}")
+    return Request(verb, value)
+
+
+def read_answer(line: bytes) -> Answer:
+    """Return the answer in a line. Raises `ValueError`, with the reason, if there is none."""
+    document = _object(line)
+    code, text, status = document.get("code"), document.get("text"), document.get("status")
+    if not isinstance(code, int) or not isinstance(text, str) or not isinstance(status, dict | None):
+        raise ValueError("the answer has no code or no text")  # noqa: TRY004
+    return Answer(text, code, status)
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+
+def _object(line: bytes) -> Mapping[str, Any]:
+    if not line.endswith(b"\n"):
+        raise ValueError("the line is cut short")
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("the line is not JSON") from None
+    if not isinstance(document, dict):
+        raise ValueError("the line is not a JSON object")  # noqa: TRY004
+    return document

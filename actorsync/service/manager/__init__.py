@@ -1,0 +1,1 @@
+"""Service managers: what systemd is told, and the units of a profile."""
