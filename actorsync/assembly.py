@@ -22,7 +22,7 @@ from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel, Room
-from actorsync.endpoints.contract import Endpoint, Source, traits_of
+from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.shared_listing import SharedSource
 from actorsync.endpoints.wrappers.transform import Transformed
@@ -93,6 +93,9 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     policy, shutdown = options.policy, options.shutdown
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
+    for place, share in ((target, options.shares.target), (source, options.shares.source)):
+        if share.ceiling is not None and isinstance(place, ToldOfLogins):
+            place.note_others(share.are_others_open)
     seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
     planner = _planner(seen, target, journal, options, keeping)
     planner.trash = None if trash is None else (trash.opened, trash.place)

@@ -17,6 +17,7 @@ from actorsync.endpoints.contract import (
     Session,
     Source,
     Staged,
+    ToldOfLogins,
     Upload,
     look,
     mode_setter,
@@ -64,6 +65,11 @@ class EndpointWrapper(Generic[_SourceT]):
     async def identify(self) -> Root:
         """Describe the real root."""
         return await self.real.identify()
+
+    def note_others(self, are_logged_in: Callable[[], bool]) -> None:
+        """Tell the real place whether another run is logged in as the same user."""
+        if isinstance(self.real, ToldOfLogins):
+            self.real.note_others(are_logged_in)
 
 
 class ReadSessionWrapper(ReadSession):

@@ -44,8 +44,7 @@ class Share:
         """Whether one of them is done."""
         return bool(self._open)
 
-    @property
-    def others_are_open(self) -> bool:
+    def are_others_open(self) -> bool:
         """Whether another run is logged in: a rejected login then says that there are too many."""
         return self.ceiling is not None and self.ceiling.is_open_beside(self)
 
