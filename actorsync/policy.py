@@ -126,6 +126,7 @@ class RunOptions:
     ``statistics`` holds the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and
     hooks. ``feed`` takes the events for a reader in another task. ``control`` holds what a user changes meanwhile.
     ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
+    ``name`` is that of the mirror, if the process has several: what is logged has it.
     ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
     ``shares`` is what it may have of the logins that several runs share.
 
@@ -142,6 +143,7 @@ class RunOptions:
     listeners: Sequence[Listener] = ()
     control: Control = attrs.Factory(Control)
     within: frozenset[str] | None = None
+    name: str = ""
     listings: ListingReader | None = None
     shares: Shares = attrs.Factory(Shares)
 
