@@ -24,7 +24,7 @@ from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel, Room
-from actorsync.endpoints.contract import Endpoint, Source, traits_of
+from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.shared_listing import SharedSource
 from actorsync.endpoints.wrappers.transform import Transformed
@@ -96,6 +96,9 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     options = attrs.evolve(options, policy=options.policy.sparing(journal.trash.held()))
     traits_of(source).recall(journal.traits(Side.SOURCE))
     traits_of(target).recall(journal.traits(Side.TARGET))
+    for place, share in ((target, options.shares.target), (source, options.shares.source)):
+        if share.ceiling is not None and isinstance(place, ToldOfLogins):
+            place.note_others(share.are_others_open)
     options = _for_part(journal, target, options)
     policy, shutdown = options.policy, options.shutdown
     seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)

@@ -206,7 +206,7 @@ class SourcePool:
             match login.error:
                 case None:
                     self._lapses = 0
-                case TooManyConnections() if self._open or self.share.others_are_open:
+                case TooManyConnections() if self._open or self.share.are_others_open():
                     self.share.refused(trio.current_time())
                     if self._open:
                         self._limit = len(self._open)

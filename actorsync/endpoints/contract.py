@@ -52,6 +52,7 @@ __all__ = [
     "Session",
     "Source",
     "Staged",
+    "ToldOfLogins",
     "Upload",
     "keeping_logins",
     "look",
@@ -419,6 +420,17 @@ class Remembering(Protocol):
     @property
     def traits(self) -> Traits:
         """The traits of the server. The run fills in what the journal has before it opens a session."""
+
+
+@runtime_checkable
+class ToldOfLogins(Protocol):
+    """Optional for a source or an endpoint: some servers reject a login in the same way as one too many."""
+
+    def note_others(self, are_logged_in: Callable[[], bool]) -> None:
+        """Take note of a function that tells whether another run is logged in as the same user at this moment.
+
+        Then a login that is rejected for the first few times is a `LoginLapsed`, and not a `LoginRefused`.
+        """
 
 
 @runtime_checkable

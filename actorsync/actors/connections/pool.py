@@ -228,7 +228,7 @@ class Pool:
     def note_rejected(self, number: int, error: TooManyConnections) -> AfterRejection:
         """Note that a login was rejected, or that this machine has no room for a connection; decide what follows."""
         now, is_ours = trio.current_time(), isinstance(error, OwnLimit)
-        if not (self.connected - {number} or (self.sizing.share.others_are_open and not is_ours)):
+        if not (self.connected - {number} or (self.sizing.share.are_others_open() and not is_ours)):
             if isinstance(error, LoginLapsed):
                 self._lapses.append(str(error))
             return AfterRejection.BACK_OFF

@@ -42,6 +42,8 @@ __all__ = ["FtpEndpoint"]
 
 #: What vsftpd says when one of its own processes fails; see `ends_session`.
 _FAILED_INSIDE = "500 OOPS"
+#: How many first logins may be rejected while another run is logged in as the same user. Servers lock accounts.
+_LAPSES = 3
 
 
 @attrs.define(eq=False)
@@ -73,6 +75,8 @@ class FtpEndpoint:
     _gate: trio.Lock = attrs.Factory(trio.Lock)
     _is_accepted: bool = False
     _refusal: str | None = None
+    _others_are_in: Callable[[], bool] = bool
+    _lapses: int = 0
     _last_words: str = ""
     _password: str | None = attrs.field(default=None, init=False, repr=False)
     _tls_client: TlsClient | None = attrs.field(default=None, init=False, repr=False)
@@ -207,6 +211,10 @@ class FtpEndpoint:
             return False
         return False
 
+    def note_others(self, are_logged_in: Callable[[], bool]) -> None:
+        """Take note of what tells whether another run is logged in as the same user. See `ToldOfLogins`."""
+        self._others_are_in = are_logged_in
+
     async def _shown_certificate(self) -> str | None:
         """Return the SHA-256 of the certificate that the server shows to a client that does not verify it."""
         assert self.tls is not None
@@ -229,6 +237,9 @@ class FtpEndpoint:
         except LoginRefused as refused:
             if self._is_accepted:
                 # The server accepted this login before in this run. ProFTPD sends 530 also for "too many connections".
+                raise LoginLapsed(str(refused)) from None
+            if self._others_are_in() and self._lapses < _LAPSES:
+                self._lapses += 1
                 raise LoginLapsed(str(refused)) from None
             self._refusal = f"{self.display}: {refused}"
             raise LoginRefused(self._refusal) from None

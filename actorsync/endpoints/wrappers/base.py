@@ -17,6 +17,7 @@ from actorsync.endpoints.contract import (
     Session,
     Source,
     Staged,
+    ToldOfLogins,
     Upload,
     look,
     mode_setter,
@@ -71,6 +72,11 @@ class EndpointWrapper(Generic[_SourceT]):
     def watch(self, selection: Selection) -> AbstractAsyncContextManager[Hints]:
         """Watch the real place."""
         return watch(self.real, selection)
+
+    def note_others(self, are_logged_in: Callable[[], bool]) -> None:
+        """Tell the real place whether another run is logged in as the same user."""
+        if isinstance(self.real, ToldOfLogins):
+            self.real.note_others(are_logged_in)
 
 
 class ReadSessionWrapper(ReadSession):

@@ -259,7 +259,7 @@ class SharedListings:
 
     @contextlib.contextmanager
     def _unless_full(self) -> Iterator[None]:
-        """Give the spool up if its disk fails: from then on each run lists for itself."""
+        """Do without the spool if its disk fails: from then on each run lists for itself."""
         try:
             yield
         except sqlite3.Error:

@@ -44,8 +44,7 @@ class Share:
         """Whether one of them is done."""
         return bool(self._open)
 
-    @property
-    def others_are_open(self) -> bool:
+    def are_others_open(self) -> bool:
         """Whether another run is logged in: a rejected login then says that there are too many."""
         return self.ceiling is not None and self.ceiling.is_open_beside(self)
 
@@ -89,7 +88,7 @@ class Share:
             self.ceiling.join(self)
 
     def leave(self) -> None:
-        """Give everything back, because the run is over. May be called again, and without `join`."""
+        """Free all logins, because the run is over. May be called again, and without `join`."""
         self._held.clear()
         self._open.clear()
         if self.ceiling is not None:
@@ -183,7 +182,7 @@ class Ceiling:
         return sum(it.run is share.run for it in self._shares)
 
     def _seat(self) -> None:
-        """Give seats to the runs that have come first, as far as there are enough."""
+        """Hand out seats to the runs that have come first, as far as there are enough."""
         for share in self._shares:
             if share in self._seated:
                 continue
@@ -212,6 +211,6 @@ class Shares:
         self.source.join()
 
     def leave(self) -> None:
-        """Give everything back."""
+        """Free all logins."""
         self.target.leave()
         self.source.leave()

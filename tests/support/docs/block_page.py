@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from actorsync.profile import load_profile
+from actorsync.profile import load_profiles
 from actorsync.profile.known_keys import keys
 from actorsync.profile.values.place import PORTS
 from actorsync.testing import EmbeddedFtpServer, EmbeddedSftpServer
@@ -127,16 +127,17 @@ class Page:
         profile.chmod(0o600)
         self._make_files(document)
         with self._here(_Redirection()):
-            load_profile(profile)
-        if is_whole:
+            load_profiles(profile)
+        if is_whole and isinstance(document["target"], dict):
             self._profiles.pop(profile.name, None)
             self._profiles[profile.name] = document
-        else:
+        elif not is_whole:
             profile.unlink()
 
     def _make_files(self, document: Document) -> None:
         """Make the files that a profile refers to, and a source directory with one file, unless it exists."""
-        for table in document.values():
+        tables = [table for tables in document.values() for table in (tables if isinstance(tables, list) else [tables])]
+        for table in tables:
             for key, value in table.items():
                 if key in {"key-file", "ca-file", "exclude-from", "known-hosts"} and not value.startswith("/"):
                     path = self.home / value.removeprefix("~/") if value.startswith("~") else self.work / value
@@ -253,7 +254,7 @@ def _completed(text: str, document: Document) -> str:
         table = document.get(name)
         if table is None:
             text += f"\n[{name}]\n{needed}\n"
-        elif not table.keys() & {"path", "url"}:
+        elif isinstance(table, dict) and not table.keys() & {"path", "url"}:
             schemes = [known[f"{name}.{key}"].metadata["schemes"] for key in table if f"{name}.{key}" in known]
             scheme = next((one[0] for one in schemes if one), None)
             line = f'url = "{scheme}://deploy@example.com/www"' if scheme else needed

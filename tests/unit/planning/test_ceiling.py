@@ -33,7 +33,7 @@ def test_run_without_others_has_all_that_it_wants() -> None:
     for number in range(100):
         assert share.wait(0.0) == 0
         share.took(number)
-    assert not share.others_are_open
+    assert not share.are_others_open()
     share.leave()
 
 
