@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
+from actorsync.actors.pipeline import Approval
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
 from actorsync.model.kept import Kept
@@ -108,7 +109,8 @@ class Rules:
     stay; None where all do. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has another
     time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and the times
     of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that of the
-    target. ``audit`` says how the target is looked at; None for not at all. ``publish`` says how files get their names.
+    target. ``audit`` says how the target is looked at; None for not at all. ``publish`` says how files get their names,
+    and ``approval`` what a burst waits for, see `Pipeline`.
     """
 
     selection: Selection
@@ -123,6 +125,7 @@ class Rules:
     counts_drift: bool = True
     protects: Protected | None = None
     publish: PublishRule = FILE_BY_FILE
+    approval: Approval | None = None
 
 
 @attrs.frozen

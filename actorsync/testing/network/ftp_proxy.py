@@ -48,6 +48,8 @@ from actorsync.testing.servers.command_log import Answer, Command, CommandLog
 __all__ = ["FaultProxy", "fault_proxy", "open_fault_proxy"]
 
 _HOSTS = [f"127.0.0.{number}" for number in range(100, 255)]
+#: Seconds that data waits for the reply to its STOR, which may be refused.
+_LATEST = 1.0
 _CHUNK = 65536
 _NARROW = 4096
 _TRANSFERS = frozenset(["APPE", "LIST", "MLSD", "NLST", "RETR", "STOR", "STOU"])
@@ -190,6 +192,8 @@ class _Session:
     data_listener: trio.SocketListener | None = None
     # The lines without a final reply yet, each with the faults to apply to its reply.
     waiting: deque[tuple[Command, list[_AtReply]]] = attrs.field(factory=deque)
+    preliminary: trio.Event = attrs.field(factory=trio.Event)
+    """Set when the server has begun the transfer of the last data connection, or will not begin it any more."""
 
     async def run(self, client: trio.SocketStream) -> None:
         how: How | None = None
@@ -206,6 +210,7 @@ class _Session:
             await self.proxy._run(Link(client, server, how), self._lines_up, self._replies_down)
         finally:
             self._forget_listener()
+            self.preliminary.set()
 
     async def _lines_up(self, link: Link) -> None:
         async for line in Lines(link.client):
@@ -270,6 +275,7 @@ class _Session:
         if not self.waiting:
             return []
         if reply[:1] == b"1":  # preliminary: another reply follows
+            self.preliminary.set()
             return [fault for fault in self.waiting[0][1] if isinstance(fault, Cut) and fault.when == "unheard"]
         command, faults = self.waiting.popleft()
         if reply[:3].isdigit():
@@ -286,6 +292,7 @@ class _Session:
         )
 
     def _expect_data(self, port: int) -> None:
+        self.preliminary = trio.Event()
         self.data_listener = listen(self.proxy.host, port)
         if self.proxy._rate:  # a large receive buffer would take a small file at once
             self.data_listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
@@ -323,6 +330,10 @@ class _Transfer:
     armed: list[Arming] | None = None  # None until the first byte, because the command is known only then
 
     async def up(self, link: Link) -> None:
+        if self.session.number and not any(isinstance(arm.fault, Late) for arm in self.session.proxy._arms):
+            # On a real link data cannot overtake its STOR, which pyftpdlib does not expect.
+            with trio.move_on_after(_LATEST):
+                await self.session.preliminary.wait()
         await self._copy(link, link.client, link.server, 0)
 
     async def down(self, link: Link) -> None:

@@ -308,7 +308,9 @@ class Oracle:
                         self.unrecorded = {it for it in self.unrecorded if not below(it, path)}
                 case MemoryVoided():
                     self._check_void()
-                    self.strange.clear()
+                    self.releases.forget()  # it was to be published in another root
+                    # The trash is not forgotten: what others have taken out of it is still missing there.
+                    self.strange = {it for it in self.strange if any(below(place, it) for place in self.trash.places)}
                     self.unrecorded.clear()
                 case Adopted(source, target) if source.kind is Kind.FILE:
                     self._check_adoption(source, target)

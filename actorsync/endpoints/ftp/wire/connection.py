@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+from typing import Final
 
 import attrs
 
@@ -28,6 +30,9 @@ from actorsync.protocols.ftp.time_shift import TimeShift
 from actorsync.protocols.ftp.wire import Dialogue, Reply, command_line, is_utf8, verb_of, why_unsendable
 
 __all__ = ["UNKNOWN", "FtpConnection", "Knowledge"]
+
+#: Seconds after which a client that has sent everything looks whether the server has dropped the data.
+_SOON: Final = 1.0
 
 #: The codes for a data connection that does not resume the TLS session: 522 from ProFTPD, 425 from vsftpd.
 _NOT_RESUMED = frozenset({425, 522})
@@ -217,19 +222,22 @@ class FtpConnection:
                 return reply
             self.known.needs_150_first = True  # as below: the beginning may have arrived before the STOR
             raise ConnectionLost("the server accepts no more data, and does not say why")
-        unsent, stall = data.unsent(), self.control.timeouts.stall
-        while True:
-            if (reply := await self.control.reply_within(stall)) is not None:
+        unsent, timeouts = data.unsent(), self.control.timeouts
+        for patience in chain([min(_SOON, timeouts.stall)], repeat(timeouts.stall)):
+            if (reply := await self.control.reply_within(patience)) is not None:
                 return reply
+            if data.was_reset():
+                if (reply := await self.control.reply_within(timeouts.after_error)) is not None:
+                    return reply
+                # pyftpdlib, when the data arrives before the STOR: it drops that data connection unread, and waits for
+                # another. From now on, data is sent only after the 150.
+                self.known.needs_150_first = True
+                break
             before, unsent = unsent, data.unsent()
-            if not unsent or unsent >= before:
-                if data.was_reset():
-                    # pyftpdlib, when the data arrives before the STOR: it drops that data connection unread, and waits
-                    # for another. From now on, data is sent only after the 150.
-                    self.known.needs_150_first = True
-                else:
-                    self.known.probes.is_suspected = True  # pyftpdlib on a full disk: it has read all of the data
-                raise ConnectionLost("the server did not confirm that it has the file")
+            if patience == timeouts.stall and (not unsent or unsent >= before):
+                self.known.probes.is_suspected = True  # pyftpdlib on a full disk: it has read all of the data
+                break
+        raise ConnectionLost("the server did not confirm that it has the file")
 
     def check_resumption(self, data: DataConnection, reply: Reply) -> None:
         """Raise `ConnectionLost` when a transfer was refused because the TLS session was not resumed.
