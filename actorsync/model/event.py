@@ -37,6 +37,7 @@ __all__ = [
     "MemoryVoided",
     "MovesIntended",
     "NotPublished",
+    "Noticed",
     "Parked",
     "PartSent",
     "PassBegan",
@@ -97,6 +98,11 @@ class WatchLost:
     """Changes of the source may have gone unnoticed, for ``reason``: the next pass looks at the whole source."""
 
     reason: str
+
+
+@attrs.frozen
+class Noticed:
+    """Changes of the source were noticed, and wait for a pass. Not published again before that pass has begun."""
 
 
 @attrs.frozen
@@ -493,6 +499,7 @@ Event: TypeAlias = (
     Started
     | WatchStarted
     | WatchLost
+    | Noticed
     | PassBegan
     | Changed
     | Scanned

@@ -29,6 +29,7 @@ from actorsync.model.event import (
     LoginDeferred,
     MemoryVoided,
     MovesIntended,
+    Noticed,
     NotPublished,
     Parked,
     PartSent,
@@ -146,7 +147,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "at": at}
         case Relisted(listing):
             yield {"event": name, "path": listing.directory}
-        case ScanComplete() | SurveyComplete():
+        case ScanComplete() | SurveyComplete() | Noticed():
             yield {"event": name}
         case PassBegan(reason, directories):
             yield {"event": name, "reason": reason, "paths": None if directories is None else list(directories)}

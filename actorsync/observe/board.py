@@ -18,6 +18,7 @@ from actorsync.model.event import (
     Event,
     Intended,
     Learned,
+    Noticed,
     PartSent,
     PassBegan,
     Relisted,
@@ -29,6 +30,7 @@ from actorsync.model.event import (
 )
 from actorsync.model.report import Report
 from actorsync.observe.counters import Counters
+from actorsync.observe.freshness import Freshness
 from actorsync.observe.history import History
 from actorsync.observe.rates import Rates
 from actorsync.observe.troubles import Troubles
@@ -107,8 +109,7 @@ class MirrorState:
     next_at: float | None = None
     """When the next pass over everything is due; None if none is planned."""
     watching: WatchStarted | None = None
-    hinted_at: float | None = None
-    """When the oldest change was noticed that is not on the target yet; None if there is none."""
+    freshness: Freshness = attrs.Factory(Freshness)
     history: History = attrs.Factory(History)
     troubles: Troubles = attrs.Factory(Troubles)
     counters: Counters = attrs.Factory(Counters)
@@ -120,6 +121,11 @@ class MirrorState:
     def is_paused(self) -> bool:
         """Whether the user has paused it."""
         return self.control.is_paused
+
+    @property
+    def hinted_at(self) -> float | None:
+        """When the oldest change was noticed that is not on the target yet; None if there is none."""
+        return self.freshness.hinted_at
 
     @property
     def last(self) -> Report | None:
@@ -156,6 +162,9 @@ class MirrorState:
         match event:
             case PassBegan(reason, directories):
                 self.reason, self.directories = reason, directories
+                self.freshness.begin()
+            case Noticed():
+                self.freshness.notice(self.clock())
             case Started():
                 self.is_running, self.began_at = True, self.clock()
                 self.troubles.begin()
@@ -169,6 +178,7 @@ class MirrorState:
         now = self.clock()
         self.is_running = False
         self.history.add(report, self.directories, now)
+        self.freshness.end(is_in_sync=self.history.is_good)
         if self.pace.every is not None and self.directories is None:
             began_at = now if self.began_at is None else self.began_at
             self.next_at = max(now, began_at + self.pace.every)

@@ -17,6 +17,7 @@ from actorsync.model.event import (
     Drifted,
     DriftEnded,
     Event,
+    Noticed,
     Parked,
     PassBegan,
     Reconnecting,
@@ -103,10 +104,48 @@ def test_next_pass_is_due_when_the_profile_says_so() -> None:
 
 SOME, OTHER = PassBegan("a change", ("a", "b")), PassBegan("a change", ("c",))
 ALL = PassBegan("reconcile")
+IN_SYNC = (ALL, STARTED, Stopped(GOOD))
 
 
 def passes(*ends: tuple[PassBegan, Report]) -> MirrorState:
     return after(*(event for began, report in ends for event in (began, STARTED, Stopped(report))))
+
+
+@pytest.mark.parametrize(
+    ("events", "hinted_at"),
+    [
+        ([Noticed()], 1.0),
+        ([Noticed(), ALL], 1.0),
+        ([Noticed(), ALL, STARTED, Stopped(GOOD)], None),
+        ([Noticed(), ALL, STARTED, Stopped(BAD)], 1.0),
+        ([Noticed(), ALL, Noticed(), STARTED, Stopped(GOOD)], 3.0),
+        ([Noticed(), ALL, Noticed(), STARTED, Stopped(BAD)], 1.0),
+        ([Noticed(), ALL, STARTED, Stopped(BAD), Noticed(), ALL, STARTED, Stopped(GOOD)], None),
+        ([ALL, STARTED, Noticed(), Stopped(BAD)], 3.0),
+        (
+            [
+                ALL,
+                STARTED,
+                Stopped(GOOD),
+                Noticed(),
+                SOME,
+                STARTED,
+                Stopped(BAD),
+                Noticed(),
+                OTHER,
+                STARTED,
+                Stopped(GOOD),
+            ],
+            4.0,
+        ),
+    ],
+)
+def test_oldest_change_that_is_not_live_is_known(events: list[Event], hinted_at: float | None) -> None:
+    state = a_state()
+    for second, event in enumerate(events, 1):
+        state.clock = float(second).__float__
+        state.observe(event)
+    assert state.hinted_at == hinted_at
 
 
 @pytest.mark.parametrize(
@@ -167,7 +206,7 @@ def test_status_has_the_form_that_readers_rely_on() -> None:
     )
     lane = LaneLevel("sending", Upload("a", ".a.tmp", MemoryContent(b"abc"), 2), 3)
     state.statistics.connections = [ConnectionLevel(1, "ready", True, [lane]), ConnectionLevel(2)]
-    state.hinted_at = 40.0
+    state.freshness.hinted_at = 40.0
     mirror = seen(state)
     board = Board()
     board.add(state)

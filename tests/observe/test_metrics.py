@@ -78,9 +78,9 @@ def test_metrics_have_the_figures_of_the_mirror() -> None:
     text = metrics_text(board).decode()
     assert "actorsync_last_success_timestamp_seconds{" not in text  # there was none
     state.clock = lambda: 130.0
-    state.hinted_at = 100.0
     for event in (Started("a", "b", 1), Stopped(Report(0, 100.0, 20.0)), Parked("p", None, 3, 1.0, 2.0, "no", 3.0)):
         state.observe(event)
+    state.freshness.hinted_at = 100.0
     found = samples(metrics_text(board).decode())
     wanted = {
         "last_success_timestamp_seconds": 130.0,

@@ -15,7 +15,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.watching.upcoming import Upcoming
 from actorsync.actors.watching.watcher import Watcher
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.model.event import Event, WatchLost, WatchStarted
+from actorsync.model.event import Event, Noticed, WatchLost, WatchStarted
 from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
 from actorsync.planning.watching.agenda import Agenda, Left, Turn
@@ -101,7 +101,7 @@ async def test_a_change_is_mirrored_after_a_rest(autojump_clock: MockClock) -> N
 
     assert turns(await stage.play(edit)) == [(0.0, "start"), (10.3, {"a", "a/b"})]
     assert stage.code == 0
-    assert stage.events == [WatchStarted("inotify", 1)]
+    assert stage.events == [WatchStarted("inotify", 1), Noticed()]
 
 
 async def test_no_hint_begins_no_pass(autojump_clock: MockClock) -> None:
@@ -130,7 +130,7 @@ async def test_lost_hints_are_reported_and_make_a_full_pass(autojump_clock: Mock
         await trio.sleep(5)
 
     assert turns(await stage.play(overflow)) == [(0.0, "start"), (10.2, "the queue has overflowed")]
-    assert stage.events == [WatchStarted("inotify", 1), WatchLost("the queue has overflowed")]
+    assert stage.events == [WatchStarted("inotify", 1), WatchLost("the queue has overflowed"), Noticed()]
 
 
 async def test_another_way_of_watching_is_reported(autojump_clock: MockClock) -> None:

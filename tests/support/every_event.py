@@ -27,6 +27,7 @@ from actorsync.model.event import (
     LoginDeferred,
     MemoryVoided,
     MovesIntended,
+    Noticed,
     NotPublished,
     Parked,
     PartSent,
@@ -96,6 +97,7 @@ EVIL = Entry("\x1b[31mred\udcff\n", Kind.FILE, 3)
 TRASHED = Trashed("dir/a.txt", "removed", "../.trash/20261130T160317Z-3-0/0", OLD)
 
 EVERY_EVENT: list[Event] = [
+    Noticed(),
     PassBegan("changes", ("dir",)),
     WatchStarted("inotify", 12),
     WatchLost("the queue of changes has overflowed"),

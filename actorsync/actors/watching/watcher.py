@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from actorsync.endpoints.hints import Dirty, Hints, Lost
-from actorsync.model.event import Event, WatchLost, WatchStarted
+from actorsync.model.event import Event, Noticed, WatchLost, WatchStarted
 from actorsync.planning.watching.agenda import Agenda
 
 __all__ = ["Watcher"]
@@ -19,7 +19,8 @@ __all__ = ["Watcher"]
 class Watcher:
     """Receives the hints of ``watch`` until it is cancelled.
 
-    ``publish`` takes the events `WatchStarted` and `WatchLost`. ``wake`` is called after each change of ``agenda``.
+    ``publish`` takes the events `WatchStarted`, `WatchLost` and `Noticed`. ``wake`` is called after each change of
+    ``agenda``.
     """
 
     watch: Callable[[], AbstractAsyncContextManager[Hints]]
@@ -39,13 +40,15 @@ class Watcher:
                 self.wake()
 
     def _take(self, hint: Dirty | Lost) -> None:
-        now = trio.current_time()
+        now, had_hint = trio.current_time(), self.agenda.hinted_at is not None
         match hint:
             case Dirty(directories):
                 self.agenda.hint(directories, now)
             case Lost(reason):
                 self.publish(WatchLost(reason))
                 self.agenda.lose(reason, now)
+        if self.agenda.hinted_at is not None and not had_hint:
+            self.publish(Noticed())
 
     def _show(self, hints: Hints) -> None:
         """Publish how the source is watched: at the beginning, and when another way has taken its place."""
