@@ -12,7 +12,10 @@ from actorsync.library.blocking import apply as apply
 from actorsync.library.blocking import plan as plan
 from actorsync.library.blocking import run as run
 from actorsync.library.given_profile import load_profile as load_profile
+from actorsync.library.given_profile import load_profiles as load_profiles
 from actorsync.library.given_profile import make_profile as make_profile
+from actorsync.library.many import Reports as Reports
+from actorsync.library.many import run_many as run_many
 from actorsync.library.open_sync import ConnectionState as ConnectionState
 from actorsync.library.open_sync import Levels as Levels
 from actorsync.library.open_sync import Sync as Sync

@@ -26,6 +26,7 @@ from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.endpoints.contract import Endpoint, Source, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
+from actorsync.endpoints.wrappers.shared_listing import SharedSource
 from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.entry import Root, parent_of
 from actorsync.model.event import TrashOpened
@@ -100,7 +101,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     seen, keeping = _source_of(source, options), Keeping(policy.publish.resume)
     planner = _planner(seen, target, journal, options, keeping)
     planner.trash = None if trash is None else (trash.opened, trash.place)
-    sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic)
+    sizing = Sizing(policy.connections, journal.ceiling(), policy.is_automatic, options.shares.target)
     sizing.want(options.control.connections)
     pool = Pool(
         sizing,
@@ -116,6 +117,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     stages = options.pipeline.listing_stages
     return Actors(
         scanner=_scanner(
+            seen.listed if options.listings is None else SharedSource(seen.listed, options.listings),
             second_look,
             planner,
             options,
@@ -152,7 +154,7 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
     if source.capabilities.is_remote:
         draining, wall_ns = options.shutdown.draining, options.clock.wall_ns
         source = remote = RemoteSource(
-            source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns
+            source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns, options.shares.source
         )
     transformed = Transformed(source, transforms, has_inodes=not policy.by_size_time) if transforms else None
     read = source if transformed is None else transformed
@@ -207,9 +209,16 @@ def _partial(planner: Planner, options: RunOptions, *, is_remote: bool) -> Calla
 
 
 def _scanner(
-    second_look: SecondLook, planner: Planner, options: RunOptions, told: str, *, is_first: bool, is_remote: bool
+    source: Source,
+    second_look: SecondLook,
+    planner: Planner,
+    options: RunOptions,
+    told: str,
+    *,
+    is_first: bool,
+    is_remote: bool,
 ) -> Scanner:
-    policy, source = options.policy, second_look.source
+    policy = options.policy
     walkers = WALKERS if source.capabilities.lanes == 1 else _SHARING_WALKERS
     return Scanner(
         source=source,
@@ -247,6 +256,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             settle=policy.delete_settle,
             is_partial=options.within is not None,
             control=options.control,
+            approval=options.pipeline.approval,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import attrs
 import trio
 
+from actorsync.actors.pipeline import Hook
 from actorsync.actors.stages import blamed
 from actorsync.assembly import Actors
 from actorsync.endpoints.contract import Endpoint
-from actorsync.errors import DRIFTED, ActorsyncError, GuardRefused, StageFailed, TargetUnreachable
+from actorsync.errors import DRIFTED, ActorsyncError, GuardRefused, HookFailed, StageFailed, TargetUnreachable
 from actorsync.model.event import Stopped, Warned
 from actorsync.model.report import Report
+from actorsync.planning.publishing.canary import PASSED
 from actorsync.policy import RunOptions
 
 __all__ = ["Ending", "is_from_outside", "the_cause"]
@@ -43,6 +46,8 @@ class Ending:
         report = self._report(error)
         try:
             await self._call_after_run(report)
+            if await self._is_cut_short(report):
+                report = self._report(error)
         except BaseException as raised:  # noqa: BLE001 - as above
             if error is None:
                 error = the_cause(raised)
@@ -98,25 +103,43 @@ class Ending:
 
     async def _call_after_run(self, report: Report) -> None:
         """Await the hook ``after_run`` if the run changed anything. In a run that is stopped, its time is limited."""
-        hook, shutdown = self.options.pipeline.after_run, self.options.shutdown
+        hook = self.options.pipeline.after_run
         changes = report.copied + report.moved + report.removed + report.directories_made + report.modes_set
         if hook is None or not changes:
             return
+        if not await self._has_returned(partial(hook, report), "after_run", is_cancelled=report.cancelled):
+            text = "the hook after_run was cancelled: it did not return in the time that a stop allows"
+            self.actors.recorder.publish(Warned(text))
+
+    async def _is_cut_short(self, report: Report) -> bool:
+        """Make the last check of a run that leaves the target in sync. Return whether the user cancels it meanwhile.
+
+        An audit makes none. Raises what the check raises.
+        """
+        hook = self.options.pipeline.last_check
+        if hook is None or report.is_audit or report.exit_code not in PASSED:
+            return False
+        has_returned = await self._has_returned(hook, "last_check", is_cancelled=report.cancelled)
+        if has_returned or self.options.shutdown.cancelling.is_set():
+            return not has_returned
+        raise HookFailed("the last check was stopped before its end")
+
+    async def _has_returned(self, hook: Hook, name: str, *, is_cancelled: bool) -> bool:
+        """Await a hook; in a run that is stopped, for a limited time. Return whether it has returned in it."""
+        shutdown = self.options.shutdown
         has_returned = False
-        if report.cancelled:
-            with shutdown.cleanup(), blamed("the hook after_run"):
-                await hook(report)
+        if is_cancelled:
+            with shutdown.cleanup(), blamed(f"the hook {name}"):
+                await hook()
                 has_returned = True
         else:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(shutdown.enforce, nursery.cancel_scope)
-                with blamed("the hook after_run"):
-                    await hook(report)
+                with blamed(f"the hook {name}"):
+                    await hook()
                     has_returned = True
                 nursery.cancel_scope.cancel()
-        if not has_returned:
-            text = "the hook after_run was cancelled: it did not return in the time that a stop allows"
-            self.actors.recorder.publish(Warned(text))
+        return has_returned
 
 
 def is_from_outside(error: BaseException | None) -> bool:

@@ -19,8 +19,10 @@ from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
+from actorsync.endpoints.wrappers.shared_listing import ListingReader
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.model.entry import Entry
+from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
@@ -126,6 +128,9 @@ class RunOptions:
     ``statistics`` holds the levels of the run, and may be read at any time. ``pipeline`` holds the caller's stages and
     hooks. ``feed`` takes the events for a reader in another task. ``control`` holds what a user changes meanwhile.
     ``within`` are the directories of the source that one pass lists, and what is new below them; None for all.
+    ``name`` is that of the mirror, if the process has several: what is logged has it.
+    ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
+    ``shares`` is what it may have of the logins that several runs share.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -140,6 +145,9 @@ class RunOptions:
     listeners: Sequence[Listener] = ()
     control: Control = attrs.Factory(Control)
     within: frozenset[str] | None = None
+    name: str = ""
+    listings: ListingReader | None = None
+    shares: Shares = attrs.Factory(Shares)
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

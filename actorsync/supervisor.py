@@ -65,7 +65,11 @@ async def supervise(source: Source, target: Endpoint, journal: RunJournal, optio
     actors.recorder.publish(Started(source.display, target.display, policy.connections, policy.is_automatic))
     failures = (actors.recorder.failure, *(listener.failure for listener in options.listeners))
     lanes = target.capabilities.lanes
-    return await ending.after(partial(_run, actors, policy.connections, lanes, options.shutdown, failures))
+    options.shares.join()
+    try:
+        return await ending.after(partial(_run, actors, policy.connections, lanes, options.shutdown, failures))
+    finally:
+        options.shares.leave()
 
 
 async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown, failures: Sequence[Failure]) -> None:

@@ -27,7 +27,7 @@ __all__ = ["Failure", "Listener", "Observer", "is_async", "name_of", "require_ob
 Observer: TypeAlias = Callable[[Event], object]
 
 
-def is_async(observer: Observer) -> bool:
+def is_async(observer: Callable[..., object]) -> bool:
     """Return whether an observer is an async function, or an object that is called like one."""
     return inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(type(observer).__call__)
 

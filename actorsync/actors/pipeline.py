@@ -22,6 +22,7 @@ from actorsync.model.report import Report
 
 __all__ = [
     "AfterRun",
+    "Approval",
     "Change",
     "Hook",
     "ListingStage",
@@ -40,6 +41,9 @@ Hook: TypeAlias = Callable[[], Awaitable[None]]
 
 #: Awaited with the report of a run that has changed something.
 AfterRun: TypeAlias = Callable[[Report], Awaitable[None]]
+
+#: Awaited before anything of a burst is published, or removed. Returns why that must not be; None if it may.
+Approval: TypeAlias = Callable[[], Awaitable[str | None]]
 
 
 @attrs.frozen
@@ -106,6 +110,10 @@ class Pipeline:
     "burst"``). If it raises an exception, they are taken back, and the text of the exception is in the report. A run
     that publishes file by file does not await it.
 
+    ``approval`` is awaited before a burst, when everything is staged. What it returns ends the run without a change
+    that can be seen, and what is staged stays on the target for the next run. ``last_check`` is awaited at the end of a
+    run after which the target is in sync, also if it has changed nothing. If it raises, the run has failed.
+
     Raises `TypeError` for a function that is not decorated as a stage: it would have no effect.
     """
 
@@ -113,6 +121,8 @@ class Pipeline:
     before_commit: Hook | None = None
     after_run: AfterRun | None = None
     check: Hook | None = attrs.field(default=None, kw_only=True)
+    approval: Approval | None = attrs.field(default=None, kw_only=True)
+    last_check: Hook | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for stage in self.stages:

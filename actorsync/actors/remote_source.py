@@ -32,6 +32,7 @@ from actorsync.endpoints.resuming import BLOCK, open_at, read_whole
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
 from actorsync.errors import ConnectionLost, GuardRefused, OperationRefused, SourceLost, Vanished
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, parent_of
+from actorsync.planning.admission.ceiling import Share
 from actorsync.planning.publishing.keeping import can_go_on
 from actorsync.planning.publishing.rules import ResumeRule
 from actorsync.planning.reconcile import is_racy
@@ -55,11 +56,12 @@ class RemoteSource(EndpointWrapper[Source]):
     draining: trio.Event
     resume: ResumeRule = attrs.Factory(ResumeRule)
     wall_clock_ns: Callable[[], int] = time.time_ns
+    share: Share = attrs.Factory(Share)
     pool: SourcePool = attrs.field(init=False)
     _losses: Counter[str] = attrs.field(factory=Counter, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.pool = SourcePool(self.real, self.connections, self.backoff, self.draining)
+        self.pool = SourcePool(self.real, self.connections, self.backoff, self.draining, self.share)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -23,6 +24,7 @@ from actorsync.errors import (
 )
 from actorsync.model.event import Learned, Warned
 from actorsync.model.operation import Side
+from actorsync.planning.admission.ceiling import Share
 
 __all__ = ["SourceConnection", "SourcePool"]
 
@@ -87,6 +89,8 @@ class SourcePool:
     connections: int
     backoff: Backoff
     draining: trio.Event
+    share: Share = attrs.field(factory=Share)
+    """What it may have of the logins that several runs have at one account."""
     _limit: int = attrs.field(init=False)
     _open: list[SourceConnection] = attrs.field(factory=list, init=False)
     _opening: _Login | None = attrs.field(default=None, init=False)
@@ -102,6 +106,7 @@ class SourcePool:
 
     def __attrs_post_init__(self) -> None:
         self._limit = self.connections + 1
+        self.share.tell_changes(self._changed.unpark_all)
 
     @asynccontextmanager
     async def kept(self, facts: trio.MemorySendChannel[Fact]) -> AsyncIterator[None]:
@@ -142,7 +147,8 @@ class SourcePool:
                 if self._may_connect(is_reading=is_reading):
                     await self._connect()
                     continue
-            await self._changed.park()
+            with trio.move_on_after(self.share.wait(trio.current_time()) or math.inf):
+                await self._changed.park()
 
     def _lend(self, connection: SourceConnection, *, is_reading: bool, is_alone: bool) -> None:
         connection.was_idle = not connection.users and connection.is_idle
@@ -166,6 +172,8 @@ class SourcePool:
         """Return whether one more connection may be tried. While some are open, there is a delay after a failure."""
         if self._open and trio.current_time() < self._not_before:
             return False
+        if self.share.wait(trio.current_time()) > 0:
+            return False
         return len(self._open) < (min(self._limit, self.connections) if is_reading else self._limit)
 
     def _find(self, *, is_alone: bool, is_reading: bool) -> SourceConnection | None:
@@ -187,18 +195,21 @@ class SourcePool:
         """
         before = len(self._open)
         async with self._login:
-            if len(self._open) > before:
+            if len(self._open) > before or self.share.wait(trio.current_time()) > 0:
                 return
             if self._failures >= self.backoff.tries:
                 raise self._unreachable(self._last_failure)
             login = self._opening = _Login()
+            self.share.took(login)
             self._nursery.start_soon(self._keep, login)
             await login.settled.wait()
             match login.error:
                 case None:
                     self._lapses = 0
-                case TooManyConnections() if self._open:
-                    self._limit = len(self._open)
+                case TooManyConnections() if self._open or self.share.others_are_open:
+                    self.share.refused(trio.current_time())
+                    if self._open:
+                        self._limit = len(self._open)
                     self._changed.unpark_all()
                 case ConnectionLost() if self._open:
                     self._not_before = trio.current_time() + self.backoff.delay(1)
@@ -214,6 +225,7 @@ class SourcePool:
         try:
             async with self.real.open_session() as session:
                 with self._listed(SourceConnection(session, login.closing, login.began)):
+                    self.share.opened(login, trio.current_time())
                     login.settled.set()
                     for text in session.warnings():
                         await self._facts.send(Warned(text))
@@ -225,6 +237,7 @@ class SourcePool:
         except ActorsyncError as error:
             login.error = error  # if the connection was open before, the error no longer matters
         finally:
+            self.share.gave(login)
             login.settled.set()
             self._changed.unpark_all()
 

@@ -19,27 +19,34 @@ import click
 
 from actorsync import __version__
 from actorsync.cli.options import (
+    CHANGES,
     DEFAULT,
+    all_option,
+    choose,
+    for_each,
     json_option,
     list_faults,
     load,
     log_file_option,
     logging_to,
+    only_option,
     print_lines,
     profile_argument,
+    profiles_argument,
     read_faults,
     read_fingerprints,
-    read_rate,
     set_option,
     show_of,
 )
 from actorsync.cli.output.streams import FREE, Sink, tell, tell_bug
+from actorsync.cli.run import run
 from actorsync.cli.trash import history, trash
 from actorsync.cli.undo import undo
 from actorsync.cli.usage import usage_text
 from actorsync.errors import ActorsyncError, ProfileError
 
 if TYPE_CHECKING:
+    from actorsync.profile import Profile
     from actorsync.testing.servers.faults import ServerFault
 
 __all__ = ["cli", "run_command"]
@@ -56,8 +63,6 @@ Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
 #: Errors of a write to a file that is open.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
-_CHANGES = "+ new, * changed, - removed, ! removed (foreign), > moved, % new mode"
-
 
 @click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="actorsync", message="%(prog)s %(version)s")
@@ -65,69 +70,14 @@ def cli() -> None:
     """Mirror a directory to a server, a server to a directory, or one server to another."""
 
 
-for command in (undo, history, trash):
+for command in (run, undo, history, trash):
     cli.add_command(command)
 
 
 @cli.command()
-@profile_argument
-@click.option("--once", is_flag=True, help="Mirror once and ignore sync.every.")
-@click.option("-n", "--dry-run", is_flag=True, help="Show the changes without making them, like plan.")
-@json_option
-@click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {_CHANGES}.")
-@click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
-@log_file_option
-@click.option(
-    "--bwlimit",
-    metavar="RATE",
-    callback=read_rate,
-    help="Limit bytes per second, for example 512K or 2M; off removes the limit.",
-)
-@set_option
-@click.option("--rebuild", is_flag=True, help="Set an unusable journal aside and start a new one.")
-@click.option("--stop-on-enter", is_flag=True, help="Stop on a line on standard input, like the first Ctrl-C.")
-@click.pass_obj
-def run(
-    is_program: bool | None,
-    profile: Path,
-    once: bool,
-    dry_run: bool,
-    as_json: bool,
-    verbose: bool,
-    quiet: bool,
-    log_file: Path | None,
-    bwlimit: str | None,
-    overrides: tuple[str, ...],
-    rebuild: bool,
-    stop_on_enter: bool,
-) -> int:
-    """Make the target equal to the source, once or every sync.every.
-
-    The first Ctrl-C finishes the transfers in progress and stops, the second cancels them, the third exits
-    immediately. The next run continues where this one stopped.
-    """
-    show = show_of(as_json, verbose, quiet)
-    if dry_run and rebuild:
-        raise click.UsageError("--dry-run and --rebuild cannot be combined: a dry run changes nothing.")
-    with logging_to(log_file) as log:
-        loaded = load(profile, overrides if bwlimit is None else (*overrides, f"sync.bwlimit={bwlimit}"))
-        from actorsync.cli import foreground
-
-        if dry_run:
-            return foreground.plan(loaded, as_json=as_json, ends_afterwards=bool(is_program), log=log)
-        options = foreground.Options(
-            show,
-            is_once=once,
-            is_rebuilding=rebuild,
-            stops_on_enter=stop_on_enter,
-            ends_afterwards=bool(is_program),
-            log=log,
-        )
-        return foreground.run(loaded, options)
-
-
-@cli.command()
-@profile_argument
+@profiles_argument
+@all_option
+@only_option
 @click.option("--exit-code", "has_exit_code", is_flag=True, help="Exit with code 9 if there are changes.")
 @click.option("--save", "save_to", type=click.Path(path_type=Path), help="Save the plan to a file for apply.")
 @json_option
@@ -136,7 +86,9 @@ def run(
 @click.pass_obj
 def plan(
     is_program: bool | None,
-    profile: Path,
+    profiles: tuple[Path, ...],
+    directory: Path | None,
+    only: tuple[str, ...],
     has_exit_code: bool,
     save_to: Path | None,
     as_json: bool,
@@ -148,21 +100,18 @@ def plan(
     Each line is a change: + new, * changed, - removed, ! removed (foreign), > moved, % new mode.
     """
     with logging_to(log_file) as log:
-        loaded = load(profile, overrides)
+        chosen = choose(profiles, directory, overrides, only)
         from actorsync.cli import foreground
 
-        return foreground.plan(
-            loaded,
-            as_json=as_json,
-            has_exit_code=has_exit_code,
-            save_to=save_to,
-            ends_afterwards=bool(is_program),
-            log=log,
+        options = foreground.PlanOptions(
+            as_json, has_exit_code, save_to=save_to, ends_afterwards=bool(is_program), log=log
         )
+        return foreground.plan(chosen, options)
 
 
 @cli.command()
-@profile_argument
+@profiles_argument
+@only_option
 @click.option("--all", "is_whole", is_flag=True, help="Compare the whole target.")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="Show differences and failures only.")
@@ -171,7 +120,8 @@ def plan(
 @click.pass_obj
 def audit(
     is_program: bool | None,
-    profile: Path,
+    profiles: tuple[Path, ...],
+    only: tuple[str, ...],
     is_whole: bool,
     as_json: bool,
     quiet: bool,
@@ -185,18 +135,19 @@ def audit(
     """
     show = show_of(as_json, False, quiet)
     with logging_to(log_file) as log:
-        loaded = load(profile, overrides)
+        chosen = choose(profiles, None, overrides, only)
         from actorsync.cli import foreground
 
         options = foreground.Options(show, ends_afterwards=bool(is_program), log=log)
-        return foreground.audit(loaded, options, is_whole=is_whole)
+        return foreground.audit(chosen, options, is_whole=is_whole)
 
 
 @cli.command()
 @click.argument("profile", type=click.Path(path_type=Path))
 @click.argument("plan", type=click.Path(path_type=Path))
+@only_option
 @json_option
-@click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {_CHANGES}.")
+@click.option("-v", "--verbose", is_flag=True, help=f"Show each change: {CHANGES}.")
 @click.option("-q", "--quiet", is_flag=True, help="Show failures only.")
 @log_file_option
 @set_option
@@ -205,6 +156,7 @@ def apply(
     is_program: bool | None,
     profile: Path,
     plan: Path,
+    only: tuple[str, ...],
     as_json: bool,
     verbose: bool,
     quiet: bool,
@@ -224,22 +176,27 @@ def apply(
             f"{profile} is a plan, not a profile; write the profile first: actorsync apply {plan} {profile}"
         )
     with logging_to(log_file) as log:
-        loaded = load(profile, overrides)
+        loaded = load(profile, overrides, only)
         options = foreground.Options(show, ends_afterwards=bool(is_program), log=log)
         return foreground.apply(loaded, Plan.load(plan), options)
 
 
 @cli.command()
-@profile_argument
+@profiles_argument
+@all_option
+@only_option
 @set_option
-def check(profile: Path, overrides: tuple[str, ...]) -> int:
+def check(profiles: tuple[Path, ...], directory: Path | None, only: tuple[str, ...], overrides: tuple[str, ...]) -> int:
     """Log in, list both sides and show what the servers support. Changes nothing."""
-    loaded = load(profile, overrides).answered()
+    chosen = choose(profiles, directory, overrides, only).answered(lambda profile: profile.answered())
     from actorsync.cli.check import check as check_profile
     from actorsync.runs.stop_signals import abortable
 
-    code, lines = abortable(partial(check_profile, loaded))
-    return code or print_lines(lines or ())
+    def show(profile: Profile) -> int:
+        code, lines = abortable(partial(check_profile, profile))
+        return code or print_lines(lines or ())
+
+    return for_each(chosen, show)
 
 
 @cli.command()
@@ -253,13 +210,20 @@ def check(profile: Path, overrides: tuple[str, ...]) -> int:
     help="Store the key without asking if its fingerprint is this one. Repeatable, for jump hosts.",
 )
 @click.option("--source", "is_source", is_flag=True, help="Use the server of [source] instead of [target].")
+@only_option
 @set_option
-def trust(profile: Path, fingerprints: tuple[str, ...], is_source: bool, overrides: tuple[str, ...]) -> int:
+def trust(
+    profile: Path,
+    fingerprints: tuple[str, ...],
+    is_source: bool,
+    only: tuple[str, ...],
+    overrides: tuple[str, ...],
+) -> int:
     """Show the host key of an SFTP server and store it in known_hosts. Does not log in.
 
     Jump hosts come first, one after the other. A key behind a jump host is seen only after a login at that host.
     """
-    loaded = load(profile, overrides)
+    loaded = load(profile, overrides, only)
     from actorsync.cli import trust as host_keys
     from actorsync.profile import ask
     from actorsync.runs.open_endpoints import open_endpoints
@@ -296,14 +260,18 @@ def init(profile: Path) -> int:
 
 
 @cli.command()
-@profile_argument
+@profiles_argument
+@all_option
+@only_option
 @set_option
-def status(profile: Path, overrides: tuple[str, ...]) -> int:
+def status(
+    profiles: tuple[Path, ...], directory: Path | None, only: tuple[str, ...], overrides: tuple[str, ...]
+) -> int:
     """Show the last runs and the parked paths. Works during a run."""
-    loaded = load(profile, overrides)
+    chosen = choose(profiles, directory, overrides, only)
     from actorsync.cli.status import status as status_lines
 
-    return print_lines(status_lines(loaded))
+    return for_each(chosen, lambda profile: print_lines(status_lines(profile)))
 
 
 @cli.command()
@@ -326,6 +294,7 @@ def demo() -> int:
 @click.option("--from-nothing", is_flag=True, help="Start with an empty server instead of an old version of the files.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as one line of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the output of each run.")
+@only_option
 @set_option
 @click.pass_obj
 def rehearse(
@@ -336,6 +305,7 @@ def rehearse(
     from_nothing: bool,
     as_json: bool,
     verbose: bool,
+    only: tuple[str, ...],
     overrides: tuple[str, ...],
 ) -> int:
     """Run against a server in this process, with faults.
@@ -345,7 +315,7 @@ def rehearse(
     Your own server is not contacted and your journal is not opened. The exit code is 0 if every file was complete at
     every check and the target was in sync at the end, otherwise 1.
     """
-    loaded = load(profile, overrides, needs_keys=False)
+    loaded = load(profile, overrides, only, needs_keys=False)
     from actorsync.cli.rehearse import perform
     from actorsync.rehearsal.result import Rehearsal
 

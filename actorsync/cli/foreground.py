@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from actorsync.actors.observers import Observer
 from actorsync.actors.shutdown import Shutdown
-from actorsync.actors.statistics import Statistics
 from actorsync.cli.log_file import LogFile
 from actorsync.cli.malloc import share_one_heap
-from actorsync.cli.output.lines import JsonLines, Lines, Output
+from actorsync.cli.options import print_lines
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.plan_lines import PlanJson, PlanLines
-from actorsync.cli.output.streams import FREE, Sink, tell_bug
-from actorsync.errors import DRIFTED, ActorsyncError, FatalError, StageFailed
+from actorsync.cli.output.streams import FREE, tell, tell_bug
+from actorsync.cli.showing import Show, outputs_for, stamped
+from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.event import Event
 from actorsync.model.messages import change_of
 from actorsync.planning.publishing.forecast import Outliner
-from actorsync.policy import RunOptions
 from actorsync.profile import Profile, format_duration
-from actorsync.runs.options import options_for, policy_of
-from actorsync.runs.repeating.repeat import require_repeatable, run_forever
-from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan, run_once
+from actorsync.runs.repeating.repeat import require_repeatable
+from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
+from actorsync.service.attending import attended
+from actorsync.service.chosen import Chosen
+from actorsync.service.exit_codes import CANCELLED, worst
+from actorsync.service.jobs import Job, jobs_for
+from actorsync.service.running import Ended, mirror, refused, run_jobs, what_raised
 
-__all__ = ["PENDING", "Options", "Show", "apply", "audit", "plan", "run"]
+if TYPE_CHECKING:
+    from actorsync.service.targets import Work
+
+__all__ = ["PENDING", "Options", "PlanOptions", "apply", "audit", "plan", "run"]
 
 #: Exit code of ``plan --exit-code`` when there are changes, as after a run that found changes of others.
 PENDING = DRIFTED
-
-Show = Literal["quiet", "normal", "verbose", "json"]
 
 
 @attrs.frozen
@@ -54,158 +56,196 @@ class Options:
     log: LogFile | None = None
 
 
-def run(profile: Profile, options: Options) -> int:
-    """Mirror once or, with ``sync.every``, until stopped; return the exit code."""
+def run(profiles: Profile | Chosen, options: Options) -> int:
+    """Mirror once or, as the profile says, until stopped; return the exit code, the worst of several mirrors."""
     share_one_heap()
+    often = partial(_often, options)
+    work = mirror(is_once=options.is_once, is_rebuilding=options.is_rebuilding)
+    for_all = _chosen(profiles).answered(partial(_ask_to_run, options)).without_followers()
+    return _with_all(for_all, options, work, often=often, is_observed=True)
+
+
+def _often(options: Options, profile: Profile) -> str:
     every = None if options.is_once else profile.sync.every
-    if every is not None:
+    return "" if every is None else format_duration(every)
+
+
+def _ask_to_run(options: Options, profile: Profile) -> Profile:
+    if profile.repeats and not options.is_once:
         require_repeatable(profile)
-    profile = ask_first(profile, is_rebuilding=options.is_rebuilding)
-    statistics = Statistics()
-    shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
-    often = "" if every is None else format_duration(every)
-    output = _with_log(_output(options.show, statistics, often), statistics, options.log, often)
-    of_run = _options(profile, shutdown, [output.observe], statistics, options.log)
+    return ask_first(profile, is_rebuilding=options.is_rebuilding)
 
-    async def work() -> int:
-        if every is not None:
-            return await run_forever(profile, of_run, is_rebuilding=options.is_rebuilding)
-        report = await run_once(profile, of_run, is_rebuilding=options.is_rebuilding)
+
+def audit(profiles: Profile | Chosen, options: Options, *, is_whole: bool) -> int:
+    """Compare the target with the journal, and change nothing; return the exit code, the worst of several mirrors."""
+
+    async def work(job: Job) -> int:
+        report = await audit_once(job.profile, job.options, is_whole=is_whole)
         return report.exit_code
 
-    return _stoppable(work, shutdown, output, options)
-
-
-def audit(profile: Profile, options: Options, *, is_whole: bool) -> int:
-    """Compare the target with the journal, and change nothing; return the exit code."""
-    profile = ask_first(profile)
-    statistics = Statistics()
-    shutdown = Shutdown(0.0, profile.shutdown.cancel)
-    output = _with_log(_output(options.show, statistics, verb="comparing"), statistics, options.log)
-    output.show_known_drift()
-    of_run = _options(profile, shutdown, [output.observe], statistics, options.log)
-
-    async def work() -> int:
-        report = await audit_once(profile, of_run, is_whole=is_whole)
-        return report.exit_code
-
-    return _stoppable(work, shutdown, output, options)
+    return _with_all(_chosen(profiles).answered(ask_first), options, work, verb="comparing", is_audit=True)
 
 
 def apply(profile: Profile, plan: Plan, options: Options) -> int:
     """Apply a saved plan, or change nothing if it is out of date; return the exit code."""
     share_one_heap()
-    profile = ask_first(profile)
-    statistics = Statistics()
-    shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
-    output = _with_log(_output(options.show, statistics), statistics, options.log)
-    of_run = _options(profile, shutdown, [output.observe], statistics, options.log)
 
-    async def work() -> int:
-        report = await apply_once(profile, plan, of_run)
+    async def work(job: Job) -> int:
+        report = await apply_once(job.profile, plan, job.options)
         return report.exit_code
 
-    return _stoppable(work, shutdown, output, options)
+    return _with_all(Chosen.of(profile).answered(ask_first), options, work)
 
 
-def plan(
-    profile: Profile,
+def _chosen(profiles: Profile | Chosen) -> Chosen:
+    return profiles if isinstance(profiles, Chosen) else Chosen.of(profiles)
+
+
+def _with_all(
+    chosen: Chosen,
+    options: Options,
+    work: Work,
     *,
-    as_json: bool = False,
-    has_exit_code: bool = False,
-    save_to: Path | None = None,
-    ends_afterwards: bool = False,
-    log: LogFile | None = None,
+    often: Callable[[Profile], str] = lambda _: "",
+    verb: str = "mirroring",
+    is_audit: bool = False,
+    is_observed: bool = False,
 ) -> int:
-    """Show what a run would change; return the exit code. A plan is saved only if it was completed."""
-    profile = ask_first(profile, is_plan=True)
-    statistics = Statistics()
-    shutdown = Shutdown(0.0, profile.shutdown.cancel)
-    publish, connections = policy_of(profile).publish, profile.sync.most_connections
-    shown = (PlanJson if as_json else PlanLines)(statistics, sys.stdout, sys.stderr, Outliner(publish, connections))
-    of_log = Outliner(publish, connections)
-    logged = [] if log is None else [_stamped(PlanLines(statistics, log.stream, log.stream, of_log))]
+    """Do ``work`` with each profile, all at the same time; return the worst exit code."""
+    jobs = jobs_for(chosen.profiles, chosen.files if options.log is None else [*chosen.files, options.log.path])
+    output = outputs_for(options.show, options.log, jobs, often, verb, is_several=chosen.is_several)
+    for job in jobs:
+        job.add_observer(partial(output.observe, name=job.name))
+        if is_audit:  # it changes nothing, so there is nothing to finish
+            job.shutdown.allow(0.0, job.profile.shutdown.cancel)
+    if is_audit:
+        output.show_known_drift()
+    for refusal in chosen.refused:
+        output.complain(refusal.text)
+
+    def ended(result: Ended) -> None:
+        if result.raised is not None and result.bug is None:
+            output.complain(result.report.error or result.result, result.name)
+
+    async def all_of_them() -> int:
+        async with attended(jobs if is_observed else ()):
+            results = [
+                *(refused(it.name, it.error) for it in chosen.refused),
+                *await run_jobs(jobs, work, ended, is_once=options.is_once),
+            ]
+        for result in results:
+            if result.bug is not None:
+                await _tell_bug(result.bug, output)
+        if chosen.is_several:
+            output.show_results(results)
+        return worst(result.exit_code for result in results)
+
+    return _stoppable(all_of_them, [job.shutdown for job in jobs], output, options)
+
+
+@attrs.frozen
+class PlanOptions:
+    """How a plan is shown, and what is done with it."""
+
+    as_json: bool = False
+    has_exit_code: bool = False
+    save_to: Path | None = None
+    """The file that the plan is saved to. There can be only one plan then."""
+    ends_afterwards: bool = False
+    log: LogFile | None = None
+
+
+def plan(profiles: Profile | Chosen, options: PlanOptions) -> int:
+    """Show what a run would change, of each profile in turn; return the exit code, the worst of several.
+
+    A plan is saved only if it was completed.
+    """
+    chosen = _chosen(profiles)
+    if options.save_to is not None:
+        chosen.the_one()
+    chosen = chosen.answered(partial(ask_first, is_plan=True))
+    jobs = jobs_for(chosen.profiles, chosen.files if options.log is None else [*chosen.files, options.log.path])
+    codes = [refusal.error.exit_code for refusal in chosen.refused]
+    for refusal in chosen.refused:
+        tell(refusal.text)
+    for number, job in enumerate(jobs):
+        if chosen.is_several and not options.as_json:
+            print_lines([*([""] if number else []), f"{job.name}:"])
+        codes.append(_plan(job, options, is_several=chosen.is_several))
+        if codes[-1] >= CANCELLED:
+            break
+    return worst(codes)
+
+
+def _plan(job: Job, options: PlanOptions, *, is_several: bool) -> int:
+    profile, statistics, log = job.profile, job.options.statistics, options.log
+    publish, connections = job.options.policy.publish, profile.sync.most_connections
+    of_shown, of_log = Outliner(publish, connections), Outliner(publish, connections)
+    shown = (PlanJson if options.as_json else PlanLines)(statistics, sys.stdout, sys.stderr, of_shown)
+    logged = [] if log is None else [stamped(PlanLines(statistics, log.stream, log.stream, of_log))]
+    if isinstance(shown, PlanLines):
+        shown.is_headed = is_several
+    for one in (shown, *logged) if is_several else ():
+        one.name, one.is_one_of_several = job.name, True
     output = Outputs(shown, logged)
+    job.shutdown.allow(0.0, profile.shutdown.cancel)
     has_changes = False
 
     def watch(event: Event) -> None:
         nonlocal has_changes
         has_changes = has_changes or change_of(event) is not None
 
-    of_run = _options(profile, shutdown, [watch, output.observe], statistics, log)
+    job.add_observer(watch)
+    job.add_observer(output.observe)
 
     async def work() -> int:
-        made = await make_plan(profile, of_run)
+        made = await make_plan(profile, job.options)
         report = made.report
-        if save_to is not None and report.error is None and not (report.drained or report.cancelled):
-            await trio.to_thread.run_sync(made.save, save_to)
-        return PENDING if has_exit_code and report.exit_code == 0 and has_changes else report.exit_code
+        if options.save_to is not None and report.error is None and not (report.drained or report.cancelled):
+            await trio.to_thread.run_sync(made.save, options.save_to)
+        return PENDING if options.has_exit_code and report.exit_code == 0 and has_changes else report.exit_code
 
-    code = _stoppable(work, shutdown, output, Options(ends_afterwards=ends_afterwards))
+    code = _stoppable(work, [job.shutdown], output, Options(ends_afterwards=options.ends_afterwards))
     if shown.out.failure is not None:
         raise FatalError(f"the plan cannot be written to standard output: {shown.out.failure}; {FREE}")
     return code
 
 
-def _options(
-    profile: Profile, shutdown: Shutdown, observers: Sequence[Observer], statistics: Statistics, log: LogFile | None
-) -> RunOptions:
-    """Return the options of a run. Its log is never sent: it changes all the time."""
-    policy = policy_of(profile, private=() if log is None else [log.path])
-    return options_for(profile, policy=policy, shutdown=shutdown, observers=observers, statistics=statistics)
-
-
-def _with_log(output: Output, statistics: Statistics, log: LogFile | None, every: str = "") -> Outputs:
-    if log is None:
-        return Outputs(output)
-    return Outputs(output, [_stamped(Lines(statistics, log.stream, every=every, is_verbose=True))])
-
-
-def _stamped(output: Output) -> Output:
-    output.is_stamped = True
-    return output
-
-
-def _output(show: Show, statistics: Statistics, every: str = "", *, verb: str = "mirroring") -> Output:
-    if show == "json":
-        return JsonLines(statistics, sys.stdout, sys.stderr)
-    if show == "quiet":
-        return Output(statistics, sys.stdout, sys.stderr)
-    has_reader = Sink(sys.stderr).isatty()
-    is_terminal = has_reader and os.environ.get("TERM", "dumb") not in {"dumb", "unknown"}
-    kind = Lines
-    if is_terminal:
-        from actorsync.cli.output.live_view import LiveView  # slow to import, and needed only here
-
-        kind = LiveView
-    output = kind(statistics, sys.stderr, every=every, is_verbose=show == "verbose", verb=verb)
-    output.is_stamped = show == "verbose" and not has_reader  # then it is a log
-    return output
-
-
-def _stoppable(work: Callable[[], Awaitable[int]], shutdown: Shutdown, output: Outputs, options: Options) -> int:
+def _stoppable(
+    work: Callable[[], Awaitable[int]], shutdowns: Sequence[Shutdown], output: Outputs, options: Options
+) -> int:
     """Run ``work`` and return the exit code. The first signal drains, the second cancels, the third exits at once.
 
-    Each step also follows by itself when the time of the one before is over: after a drain that is
-    `Shutdown.longest`.
+    Each step concerns all of ``shutdowns``, and also follows by itself when the time of the one before is over: after a
+    drain that is the longest `Shutdown.longest`.
     """
+    cancelled = trio.Event()
 
     def drain() -> None:
-        shutdown.drain()
-        output.stopping(shutdown.drain_seconds)
+        for shutdown in shutdowns:
+            shutdown.drain()
+        output.stopping(max((it.drain_seconds for it in shutdowns), default=0.0))
 
     def cancel() -> None:
-        shutdown.cancel(within=CANCEL_SECONDS)
+        for shutdown in shutdowns:
+            shutdown.cancel(within=CANCEL_SECONDS)
+        cancelled.set()
         output.stopping(None)
 
-    steps = [Step(drain, shutdown.longest), Step(cancel, LEAVE_SECONDS)]
+    longest = max((it.longest for it in shutdowns), default=LEAVE_SECONDS)
+    steps = [Step(drain, longest), Step(cancel, LEAVE_SECONDS)]
     requests = StopRequests(steps, output.last_words, ends_afterwards=options.ends_afterwards)
-    return requests.run(partial(_in_foreground, work, shutdown, output, requests, options.stops_on_enter))
+    return requests.run(partial(_in_foreground, work, cancelled, output, requests, options.stops_on_enter))
+
+
+async def _tell_bug(bug: Exception, output: Outputs) -> None:
+    await trio.to_thread.run_sync(tell_bug, bug, abandon_on_cancel=True)
+    output.note_bug(bug)
 
 
 async def _in_foreground(
     work: Callable[[], Awaitable[int]],
-    shutdown: Shutdown,
+    cancelled: trio.Event,
     output: Outputs,
     requests: StopRequests,
     stops_on_enter: bool,
@@ -213,21 +253,19 @@ async def _in_foreground(
     """Run ``work`` and its output concurrently; turn the result or the error into an exit code."""
     code = ActorsyncError.exit_code
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(output.run, shutdown.cancelling)
+        nursery.start_soon(output.run, cancelled)
         async with trio.open_nursery() as beside:
             if stops_on_enter:
                 beside.start_soon(drain_on_enter, 0, requests.stop)
             try:
                 code = await work()
             except Exception as error:  # noqa: BLE001 - the outermost handler
-                # The only observers here are those of the command line itself.
-                bug = error.__cause__ if isinstance(error, StageFailed) else error
-                if isinstance(bug, ActorsyncError):
-                    output.complain(str(bug))
-                    code = bug.exit_code
+                raised = what_raised(error)
+                if isinstance(raised, ActorsyncError):
+                    output.complain(str(raised))
+                    code = raised.exit_code
                 else:
-                    await trio.to_thread.run_sync(tell_bug, bug or error, abandon_on_cancel=True)
-                    output.note_bug(bug or error)
+                    await _tell_bug(raised, output)
             beside.cancel_scope.cancel()
         output.close()
     return requests.forced_code if code == 130 or output.is_abandoned else code

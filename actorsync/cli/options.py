@@ -6,31 +6,38 @@ As in `actorsync.cli.commands`, what is slow to import is imported where it is u
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from actorsync.cli.output.streams import FREE, Sink
-from actorsync.errors import FatalError
+from actorsync.cli.output.streams import FREE, Sink, tell
+from actorsync.errors import ActorsyncError, FatalError
 
 if TYPE_CHECKING:
-    from actorsync.cli.foreground import Show
     from actorsync.cli.log_file import LogFile
+    from actorsync.cli.showing import Show
     from actorsync.profile import Profile
+    from actorsync.service.chosen import Chosen
     from actorsync.testing.servers.faults import ServerFault
 
 __all__ = [
+    "CHANGES",
     "DEFAULT",
+    "all_option",
+    "choose",
+    "for_each",
     "json_option",
     "list_faults",
     "load",
     "log_file_option",
     "logging_to",
+    "only_option",
     "print_lines",
     "profile_argument",
+    "profiles_argument",
     "read_faults",
     "read_fingerprints",
     "read_rate",
@@ -40,7 +47,23 @@ __all__ = [
 
 #: The profile that `init` writes, and that the other commands take without an argument.
 DEFAULT = Path("actorsync.toml")
+#: What the symbols of changes mean.
+CHANGES = "+ new, * changed, - removed, ! removed (foreign), > moved, % new mode"
+
 profile_argument = click.argument("profile", type=click.Path(path_type=Path, readable=False), default=DEFAULT)
+profiles_argument = click.argument(
+    "profiles", metavar="[PROFILE]...", nargs=-1, type=click.Path(path_type=Path, readable=False)
+)
+all_option = click.option(
+    "--all",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="Take every profile (*.toml) in this directory.",
+)
+only_option = click.option(
+    "--only", multiple=True, metavar="NAME", help="Take only the target or profile with this name. Repeatable."
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Write each event to standard output as one line of JSON."
 )
@@ -121,11 +144,48 @@ def list_faults(context: click.Context, _: click.Parameter, value: bool) -> None
         context.exit()
 
 
-def load(path: Path, overrides: Sequence[str], *, needs_keys: bool = True) -> Profile:
-    """Load a profile, with what ``--set`` gives."""
+def load(path: Path, overrides: Sequence[str], only: Sequence[str] = (), *, needs_keys: bool = True) -> Profile:
+    """Load a profile, with what ``--set`` gives. It has one target, or ``--only`` names one."""
     from actorsync.profile import load_profile
 
-    return load_profile(path, overrides, needs_keys=needs_keys)
+    return load_profile(path, overrides, needs_keys=needs_keys, only=only)
+
+
+def choose(paths: Sequence[Path], directory: Path | None, overrides: Sequence[str], only: Sequence[str] = ()) -> Chosen:
+    """Load the profiles that are named, or that are in the directory of ``--all``, as far as ``--only`` names them."""
+    if directory is not None and paths:
+        raise click.UsageError("--all DIRECTORY takes every profile in it; name no other profile.")
+    if len(paths) > 1 and (wrong := next((path for path in paths if path.is_dir()), None)) is not None:
+        way_out = "--all takes the profiles of a directory; source and target are in the profile"
+        raise click.UsageError(f"{wrong} is a directory, not a profile; {way_out}, which actorsync init writes")
+    from actorsync.service import chosen
+
+    files = paths or (DEFAULT,) if directory is None else chosen.profiles_in(directory)
+    return chosen.choose(files, overrides, only=only)
+
+
+def for_each(chosen: Chosen, show: Callable[[Profile], int]) -> int:
+    """Call ``show`` with each profile, under its name if there are several, and return the worst exit code.
+
+    An error is one line, and the others are shown all the same. A cancellation ends it.
+    """
+    if not chosen.is_several:
+        return show(chosen.the_one())
+    from actorsync.service.exit_codes import CANCELLED, worst
+
+    codes = [refusal.error.exit_code for refusal in chosen.refused]
+    for refusal in chosen.refused:
+        tell(refusal.text)
+    for number, (name, profile) in enumerate(chosen.profiles.items()):
+        print_lines([*([""] if number else []), f"{name}:"])
+        try:
+            codes.append(show(profile))
+        except ActorsyncError as error:
+            tell(f"{name}: {error}")
+            codes.append(error.exit_code)
+        if codes[-1] >= CANCELLED:
+            break
+    return worst(codes)
 
 
 def print_lines(lines: Iterable[str]) -> int:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import trio
 
 from actorsync.cli.malloc import share_one_heap
-from actorsync.cli.output.json_records import json_line
 from actorsync.cli.output.streams import Sink
 from actorsync.cli.output.tables import table_lines
+from actorsync.model.json_records import json_line
 from actorsync.model.text import display
 from actorsync.rehearsal.rehearsal import rehearse
 from actorsync.rehearsal.report import FAULT_SYNTAX, beginning_text, record, report_rows, run_text, verdict

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from actorsync.cli.options import load, print_lines, profile_argument, set_option
+from actorsync.cli.options import load, only_option, print_lines, profile_argument, set_option
 from actorsync.cli.undo import words_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ records_option = click.option("--json", "as_json", is_flag=True, help="Write eac
 @click.command()
 @profile_argument
 @records_option
+@only_option
 @set_option
-def history(profile: Path, as_json: bool, overrides: tuple[str, ...]) -> int:
+def history(profile: Path, as_json: bool, only: tuple[str, ...], overrides: tuple[str, ...]) -> int:
     """Show the last hundred runs, and which of them can be undone. Works during a run."""
-    loaded = load(profile, overrides)
+    loaded = load(profile, overrides, only)
     from actorsync.journal import read_runs, read_trash, state_directory
     from actorsync.journal.schema import RUNS_KEPT
     from actorsync.runs.profile_journal import refuse_moved
@@ -82,10 +83,11 @@ def trash() -> None:
 @trash.command("list")
 @profile_argument
 @records_option
+@only_option
 @set_option
-def list_trash(profile: Path, as_json: bool, overrides: tuple[str, ...]) -> int:
+def list_trash(profile: Path, as_json: bool, only: tuple[str, ...], overrides: tuple[str, ...]) -> int:
     """Show the files that are in the trash, the newest run first. Does not connect, and works during a run."""
-    loaded = load(profile, overrides)
+    loaded = load(profile, overrides, only)
     from actorsync.journal import read_trash, state_directory
     from actorsync.runs.profile_journal import refuse_moved
 
@@ -141,8 +143,9 @@ def _read_age(_: click.Context, __: click.Parameter, value: str | None) -> float
 @trash.command()
 @click.argument("words", nargs=-1, metavar="[PROFILE] [RUN]...")
 @click.option("--older-than", metavar="AGE", callback=_read_age, help="Only what is older, for example 3d.")
+@only_option
 @set_option
-def empty(words: tuple[str, ...], older_than: float | None, overrides: tuple[str, ...]) -> int:
+def empty(words: tuple[str, ...], older_than: float | None, only: tuple[str, ...], overrides: tuple[str, ...]) -> int:
     """Delete old files for good: all of them, those of the given runs, or those that are older than AGE.
 
     A run whose files were deleted cannot be undone any more.
@@ -150,7 +153,7 @@ def empty(words: tuple[str, ...], older_than: float | None, overrides: tuple[str
     profile, run, others = words_of(words)
     if wrong := next((word for word in others if not word.isdecimal()), None):
         raise click.UsageError(f"{wrong} is not the number of a run; to see the numbers: actorsync trash list")
-    loaded = load(profile, overrides).answered()
+    loaded = load(profile, overrides, only).answered()
     from actorsync.model.messages import named
     from actorsync.model.text import counted, display, size_text
     from actorsync.runs.stop_signals import abortable
@@ -169,6 +172,6 @@ def empty(words: tuple[str, ...], older_than: float | None, overrides: tuple[str
 def _print(as_json: bool, records: Sequence[dict[str, Any]], lines: partial[Iterator[str]]) -> int:
     if not as_json:
         return print_lines(lines())
-    from actorsync.cli.output.json_records import json_line
+    from actorsync.model.json_records import json_line
 
     return print_lines(map(json_line, records))

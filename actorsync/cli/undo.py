@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from actorsync.cli.options import DEFAULT, load, print_lines, set_option
+from actorsync.cli.options import DEFAULT, load, only_option, print_lines, set_option
 from actorsync.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ def words_of(words: Sequence[str]) -> tuple[Path, int | None, tuple[str, ...]]:
 @click.argument("words", nargs=-1, metavar="[PROFILE] [RUN] [PATH]...")
 @click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
 @click.option("--partial", "is_partial", is_flag=True, help="Leave out paths that are not as the run left them.")
+@only_option
 @set_option
-def undo(words: tuple[str, ...], yes: bool, is_partial: bool, overrides: tuple[str, ...]) -> int:
+def undo(words: tuple[str, ...], yes: bool, is_partial: bool, only: tuple[str, ...], overrides: tuple[str, ...]) -> int:
     """Take back what a run has changed on the target: the last one, or RUN, or only PATHs of it.
 
     Needs a trash in the profile. Shows the plan first, and asks. If a path is not as the run left it, nothing is
@@ -50,7 +51,7 @@ def undo(words: tuple[str, ...], yes: bool, is_partial: bool, overrides: tuple[s
     has changed can be undone like any other run.
     """
     profile, run, paths = words_of(words)
-    loaded = load(profile, overrides).answered()
+    loaded = load(profile, overrides, only).answered()
     from actorsync.runs.stop_signals import abortable
     from actorsync.runs.undo import apply_undo, plan_undo
 

@@ -20,11 +20,12 @@ from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.options import Additions
-from actorsync.runs.runner import apply_once, ask_first, make_plan, run_once
+from actorsync.runs.runner import apply_once, ask_first, make_plan
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests
+from actorsync.service.attending import run_attended
 
-__all__ = ["Stop", "apply", "plan", "run"]
+__all__ = ["Stop", "apply", "plan", "require_no_trio", "run", "run_stoppable"]
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ def run(
     """
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
     loading = partial(given_profile, profile, overrides, source, target, keys)
-    return _blocking(loading, ask_first, added, run_once, stop)
+    return _blocking(loading, ask_first, added, run_attended, stop)
 
 
 def plan(
@@ -197,37 +198,53 @@ def _blocking(
     A signal that arrives while the profile is read drains the run before it begins. During a prompt for a password,
     Ctrl-C acts as at any prompt.
     """
-    if trio.lowlevel.in_trio_run():
-        raise RuntimeError("trio is running in this thread; use actorsync.open_sync, or call this in another thread")
+    require_no_trio()
     shutdown = Shutdown()
 
     async def main(known: Profile | None = None) -> T | Profile:
-        with ExitStack() as stack:
-            if stop is not None:
-                stack.enter_context(stop._stopping(shutdown))
-            profile = await trio.to_thread.run_sync(load) if known is None else known
-            shutdown.allow(profile.shutdown.drain, profile.shutdown.cancel)
-            asks = known is None and (profile.target.is_asking or profile.source.is_asking)
-            if asks and not shutdown.draining.is_set():
-                return profile
-            return await work(profile, added.options(profile, shutdown))
+        profile = await trio.to_thread.run_sync(load) if known is None else known
+        shutdown.allow(profile.shutdown.drain, profile.shutdown.cancel)
+        asks = known is None and (profile.target.is_asking or profile.source.is_asking)
+        if asks and not shutdown.draining.is_set():
+            return profile
+        return await work(profile, added.options(profile, shutdown))
 
-    result = _run(main, shutdown)
+    result = run_stoppable(main, [shutdown], stop)
     if isinstance(result, Profile):
-        result = _run(partial(main, ask(result)), shutdown)
+        result = run_stoppable(partial(main, ask(result)), [shutdown], stop)
         assert not isinstance(result, Profile)
     return result
 
 
-def _run(main: Callable[[], Awaitable[T]], shutdown: Shutdown) -> T:
+def run_stoppable(main: Callable[[], Awaitable[T]], shutdowns: Sequence[Shutdown], stop: Stop | None = None) -> T:
+    """Do ``main`` under trio, and stop it with ``shutdowns``: by ``stop`` and, in the main thread, by signals."""
+
+    async def stoppable() -> T:
+        with ExitStack() as stack:
+            if stop is not None:
+                for shutdown in shutdowns:
+                    stack.enter_context(stop._stopping(shutdown))
+            return await main()
+
     if threading.current_thread() is not threading.main_thread():
-        return trio.run(main)
+        return trio.run(stoppable)
+
+    def all_of_them(step: Callable[[Shutdown], object]) -> None:
+        for shutdown in shutdowns:
+            step(shutdown)
+
     steps = [
-        Step(shutdown.drain, lambda: shutdown.longest),
-        Step(lambda: shutdown.cancel(within=CANCEL_SECONDS), LEAVE_SECONDS),
-        Step(shutdown.now, LEAVE_SECONDS),
+        Step(partial(all_of_them, Shutdown.drain), lambda: max(it.longest for it in shutdowns)),
+        Step(partial(all_of_them, lambda it: it.cancel(within=CANCEL_SECONDS)), LEAVE_SECONDS),
+        Step(partial(all_of_them, Shutdown.now), LEAVE_SECONDS),
     ]
-    return StopRequests(steps, leave=_abandon).run(main)
+    return StopRequests(steps, leave=_abandon).run(stoppable)
+
+
+def require_no_trio() -> None:
+    """Raise `RuntimeError` if trio is running in this thread: a call that blocks would stop it."""
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError("trio is running in this thread; use actorsync.open_sync, or call this in another thread")
 
 
 def _abandon(_: int) -> NoReturn:

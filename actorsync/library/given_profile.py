@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from actorsync import profile as profiles
 from actorsync.profile import Profile
 
-__all__ = ["Given", "given_profile", "load_profile", "make_profile"]
+__all__ = ["Given", "given_profile", "load_profile", "load_profiles", "make_profile"]
 
 #: The tables that are arguments of their own, beside the keys of ``[sync]``.
 _TABLES: Final = ("audit", "shutdown")
@@ -28,6 +28,18 @@ def load_profile(profile: str | os.PathLike[str], overrides: Mapping[str, object
     if not isinstance(overrides or {}, Mapping):  # such as the texts that ``--set`` takes
         raise TypeError('overrides= takes a mapping: {"sync.delete": True}')
     return profiles.load_profile(Path(profile), values=overrides or {})
+
+
+def load_profiles(
+    profile: str | os.PathLike[str], overrides: Mapping[str, object] | None = None, *, only: Sequence[str] = ()
+) -> tuple[Profile, ...]:
+    """Read and check a profile with one or several targets, and return a profile for each, in the order of the file.
+
+    ``only`` are names of targets: the others are left out. Otherwise as `load_profile`.
+    """
+    if not isinstance(overrides or {}, Mapping):
+        raise TypeError('overrides= takes a mapping: {"sync.delete": True}')
+    return profiles.load_profiles(Path(profile), values=overrides or {}, only=only)
 
 
 def make_profile(source: Given, target: Given, **keys: object) -> Profile:

@@ -24,7 +24,7 @@ from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.options import Additions
-from actorsync.runs.runner import run_once
+from actorsync.service.attending import run_attended
 
 __all__ = ["ConnectionState", "Levels", "Sync", "open_sync"]
 
@@ -153,7 +153,7 @@ class Sync:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._sample)
-                await run_once(profile, options, task_status=task_status)
+                await run_attended(profile, options, task_status=task_status)
                 nursery.cancel_scope.cancel()
         finally:
             self._feed.close()

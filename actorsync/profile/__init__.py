@@ -3,13 +3,14 @@
 * ``schema``, ``login``: its tables as frozen classes; ``readers``: how the value of each key is read.
 * ``place``, ``url``, ``secret``, ``units``: a place, its URL, the source of a password, durations, rates, percentages.
 * ``terminal``: questions on the terminal.
-* ``load``: from the file, the environment and ``--set`` to a `Profile`, or to a one-line error.
+* ``load``: from the file, the environment and ``--set`` to a `Profile` for each target, or to a one-line error.
+* ``document``: the tables of the file; ``target_keys``: which target a key is for.
 * ``template``: the starter profile.
 """
 
 from __future__ import annotations
 
-from actorsync.profile.load import MADE, load_profile, make_profile
+from actorsync.profile.load import MADE, load_profile, load_profiles, make_profile, make_profiles
 from actorsync.profile.schema import Links, Profile, Shutdown, Sync
 from actorsync.profile.secrets.secret import (
     CommandSecret,
@@ -52,7 +53,9 @@ __all__ = [
     "format_duration",
     "line_fault",
     "load_profile",
+    "load_profiles",
     "make_profile",
+    "make_profiles",
     "parse_duration",
     "parse_fingerprint",
     "parse_rate",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
+
+import attrs
 
 from actorsync.profile.overlap import overlap
 from actorsync.profile.schema import Profile
+from actorsync.profile.secrets.secret import PromptSecret
 
-__all__ = ["fault_of"]
+__all__ = ["fault_of", "fault_of_all"]
 
 _BURST_ALONE = 'only has an effect with publish.mode = "burst"; set that, or remove it'
 
@@ -32,8 +36,12 @@ def fault_of(profile: Profile) -> tuple[str, str] | None:
     if profile.observe.listen is not None and not profile.observe.listen.is_local and profile.observe.token is None:
         reason = "others can reach this address, and there is no observe.token"
         return "observe.listen", f"{reason}; set one, or listen on 127.0.0.1"
+    if isinstance(profile.observe.token, PromptSecret):
+        return "observe.token", 'a prompt would stop a service each time it starts; use { env = "..." }'
     if profile.canary_check and not profile.is_canary:
         return "target.canary-check", "only used with target.canary = true; set that, or remove it"
+    if profile.is_canary and publish.mode != "burst":
+        return "target.canary", _BURST_ALONE
     if trash.path is not None and not trash.path.startswith("../") and not trash.inside_target:
         reason = "is below the target, where a web server may show what is in it"
         return "trash.path", f'{reason}; write it like "../.trash", or set trash.inside-target = true'
@@ -42,6 +50,31 @@ def fault_of(profile: Profile) -> tuple[str, str] | None:
     if fault := overlap(profile.source, profile.target):
         return "target.url", fault
     return None
+
+
+def fault_of_all(profiles: Sequence[Profile]) -> tuple[str, str, str] | None:
+    """Return the name of a target that does not go with the others, its key, and what is wrong; None if all do."""
+    canaries = [profile.name for profile in profiles if profile.is_canary]
+    if len(canaries) > 1:
+        return canaries[1], "target.canary", f"{canaries[0]} is a canary as well, and one goes first; remove it here"
+    for number, profile in enumerate(profiles):
+        for other in profiles[:number]:
+            if fault := overlap(other.target, profile.target, f"target {other.name}"):
+                return profile.name, "target.url", fault
+    for profile in profiles:
+        for other in profiles:
+            if other is not profile and _trashes_in(profile, other):
+                reason = f"would put the trash of target {profile.name} into target {other.name}; use another path"
+                return profile.name, "trash.path", reason
+    return None
+
+
+def _trashes_in(profile: Profile, other: Profile) -> bool:
+    """Return whether the trash of a target is another target, or overlaps it."""
+    if profile.trash.path is None:
+        return False
+    path = posixpath.normpath(posixpath.join(profile.target.path, profile.trash.path))
+    return overlap(other.target, attrs.evolve(profile.target, path=path)) is not None
 
 
 def _leads_back(target: str, path: str) -> bool:

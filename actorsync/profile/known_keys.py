@@ -15,7 +15,7 @@ from actorsync.profile.service import ObserveTable, WatchTable
 from actorsync.profile.sides import SourceTable, TargetTable
 from actorsync.profile.values.key import hint_for
 
-__all__ = ["KEYS", "SECTIONS", "kebab", "keys", "suggestion", "unknown_key", "variable_name"]
+__all__ = ["KEYS", "SECTIONS", "kebab", "keys", "suggestion", "unknown_key", "variable_name", "with_name"]
 
 
 def kebab(name: str) -> str:
@@ -55,6 +55,12 @@ KEYS = keys()
 def variable_name(key: str) -> str:
     """Return the environment variable that overrides ``key``."""
     return f"ACTORSYNC_{key.upper().replace('.', '_').replace('-', '_')}"
+
+
+def with_name(key: str, name: str) -> str:
+    """Return a key as it is written for the target ``name``: ``target.berlin.url``. Other tables have no names."""
+    section, _, noun = key.partition(".")
+    return f"target.{name}.{noun}" if name and section == "target" and noun else key
 
 
 def unknown_key(key: str) -> str:

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import os
-import stat
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
-from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secret
-from actorsync.errors import ProfileError
 from actorsync.planning.doubts import variable_in
 from actorsync.profile.audit import AuditTable
-from actorsync.profile.consistency import fault_of
-from actorsync.profile.known_keys import KEYS, SECTIONS, kebab, suggestion, unknown_key, variable_name
+from actorsync.profile.consistency import fault_of, fault_of_all
+from actorsync.profile.document import plain_secrets, read_document, refuse
+from actorsync.profile.known_keys import KEYS, SECTIONS, kebab, unknown_key, with_name
 from actorsync.profile.login import LoginTable, Misfit, with_login
 from actorsync.profile.release import HooksTable, PublishTable, TrashTable
 from actorsync.profile.schema import Profile, Shutdown, Sync
-from actorsync.profile.secrets.files import PLAN_BEGINNING, one_line, read_regular, toml_fault
-from actorsync.profile.secrets.secret import looks_secret
 from actorsync.profile.service import ObserveTable, WatchTable
 from actorsync.profile.sides import SourceTable, TargetTable
+from actorsync.profile.target_keys import TargetKeys, names_of, nearest_name
 from actorsync.profile.values.place import Place
 from actorsync.profile.values.readers import Site
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-__all__ = ["MADE", "load_profile", "make_profile"]
+__all__ = ["MADE", "load_profile", "load_profiles", "make_profile", "make_profiles"]
 
 #: What stands for the path of a profile that a program makes.
 MADE = "<program>"
-_MAX_BYTES = 1_048_576
 
 
 @attrs.frozen
@@ -59,20 +53,55 @@ def load_profile(
     *,
     values: Mapping[str, object] = MappingProxyType({}),
     needs_keys: bool = True,
+    only: Sequence[str] = (),
 ) -> Profile:
-    """Read and check the profile at ``path``. Raises `ProfileError`, with a message of one line, for every mistake.
+    """Read and check the profile at ``path``, which has one target, or of which ``only`` names one.
+
+    Raises `ProfileError`, with a message of one line, for every mistake. The arguments are as in `load_profiles`.
+    """
+    profiles = load_profiles(path, overrides, values=values, needs_keys=needs_keys, only=only)
+    if len(profiles) > 1:
+        names = ", ".join(profile.name for profile in profiles)
+        refuse(str(path), "", f"has several targets, and this works on one; add --only NAME, with one of {names}")
+    return profiles[0]
+
+
+def load_profiles(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    values: Mapping[str, object] = MappingProxyType({}),
+    needs_keys: bool = True,
+    only: Sequence[str] = (),
+) -> tuple[Profile, ...]:
+    """Read and check the profile at ``path``, and return a profile for each of its targets, in the order of the file.
+
+    Raises `ProfileError`, with a message of one line, for every mistake.
 
     ``overrides`` are ``section.key=value``, as ``--set`` takes them. ``values`` are the same for a program: a value is
     what TOML would make of it, or a text as in ``overrides``. Both take precedence over the environment
-    (``ACTORSYNC_SECTION_KEY``), and the environment over the file. Without ``needs_keys``, key and certificate files
-    need not exist; that is for callers that do not log in. Blocks: call it before trio runs, or in a worker thread.
+    (``ACTORSYNC_SECTION_KEY``), and the environment over the file. ``target.NAME.key`` is for one target,
+    ``target.key`` for all of them. Without ``needs_keys``, key and certificate files need not exist; that is for
+    callers that do not log in. With ``only``, the targets of these names are returned; the others are checked, but for
+    their key and certificate files. Blocks: call it before trio runs, or in a worker thread.
     """
-    loader = _Loader(path, needs_keys=needs_keys)
-    document = loader.read()
-    loader.apply_environment(document, os.environ)
-    loader.apply_overrides(document, overrides)
-    loader.apply_values(document, values)
-    return loader.load(document)
+    file = str(path)
+    document = read_document(path)
+    keys = TargetKeys(names_of(Site(file, path.parent), document.targets))
+    for name in only:
+        if name not in keys.names or not name:
+            named = [one for one in keys.names if one]
+            more = nearest_name(name, named) if named else "; the profile has one target, without a name"
+            refuse(file, "", f"no target is named {name}{more}")
+    found = []
+    for number, name in enumerate(keys.names):
+        loader = _Loader(path, keys, name, needs_keys=needs_keys and (not only or name in only))
+        tables = document.of_target(number)
+        loader.apply_environment(tables, os.environ)
+        loader.apply_overrides(tables, overrides)
+        loader.apply_values(tables, values)
+        found.append(loader.load(tables))
+    return _checked(file, found, only)
 
 
 def make_profile(tables: Mapping[str, Mapping[str, object]]) -> Profile:
@@ -80,18 +109,49 @@ def make_profile(tables: Mapping[str, Mapping[str, object]]) -> Profile:
 
     A relative path is relative to the current directory. Raises and blocks as `load_profile` does.
     """
-    loader = _Loader(Path(MADE))
-    document: dict[str, Any] = {section: {} for section in SECTIONS}
-    for section, table in tables.items():
-        loader.apply_values(document, {f"{section}.{name.replace('_', '-')}": value for name, value in table.items()})
-    return loader.load(document)
+    (profile,) = make_profiles(tables)
+    return profile
+
+
+def make_profiles(tables: Mapping[str, Mapping[str, object] | Sequence[Mapping[str, object]]]) -> tuple[Profile, ...]:
+    """Check a profile that a program gives, as `make_profile` does. ``target`` may be a sequence of tables.
+
+    Returns a profile for each target.
+    """
+    rest = {section: table for section, table in tables.items() if section != "target" and isinstance(table, Mapping)}
+    given = tables.get("target", {})
+    targets = [given] if isinstance(given, Mapping) else list(given)
+    keys = TargetKeys(names_of(Site(MADE, Path()), targets))
+    found = []
+    for name, target in zip(keys.names, targets, strict=True):
+        loader = _Loader(Path(MADE), keys, name)
+        document: dict[str, Any] = {section: {} for section in SECTIONS}
+        for section, table in rest.items():
+            loader.put_table(document, section, table)
+        loader.put_table(document, "target", target)
+        found.append(loader.load(document))
+    return _checked(MADE, found, ())
+
+
+def _checked(file: str, profiles: Sequence[Profile], only: Sequence[str]) -> tuple[Profile, ...]:
+    """Return the profiles that ``only`` names, or all, once they are known to go together."""
+    if (fault := fault_of_all(profiles)) is not None:
+        name, key, reason = fault
+        refuse(file, with_name(key, name), reason)
+    chosen = []
+    for profile in profiles:
+        siblings = tuple(other.target for other in profiles if other is not profile)
+        if not only or profile.name in only:
+            chosen.append(attrs.evolve(profile, siblings=siblings))
+    return tuple(chosen)
 
 
 class _Loader:
-    """The state of one load: the file's name, and for each overridden key the name of its origin."""
+    """The state of one load of one target: the names in its errors, and the origin of each overridden key."""
 
-    def __init__(self, path: Path, *, needs_keys: bool = True) -> None:
-        self._path, self._needs_keys = path, needs_keys
+    def __init__(self, path: Path, keys: TargetKeys, name: str, *, needs_keys: bool = True) -> None:
+        self._path, self._keys, self._name, self._needs_keys = path, keys, name, needs_keys
+        self._shown = name if keys.is_several else ""
         self._site = Site(str(path), Path(os.path.realpath(path.parent)))
         self._origins: dict[str, str] = {}
         self._document: dict[str, Any] = {}
@@ -121,12 +181,10 @@ class _Loader:
         return profile
 
     def _fail(self, key: str, reason: str) -> NoReturn:
-        """Raise a one-line error. Line breaks and control characters in names and values are escaped."""
-        origin = self._origins.get(key, key)
+        """Raise a one-line error about a key. Line breaks and control characters in names and values are escaped."""
         if variable := self._variable(key):
             reason += f" ({variable} is taken literally: variables are not replaced in a profile)"
-        line = f"{self._site.name}: {origin}: {reason}" if origin else f"{self._site.name}: {reason}"
-        raise ProfileError(one_line(line)) from None
+        refuse(self._site.name, self._origins.get(key, with_name(key, self._shown)), reason)
 
     def _variable(self, key: str) -> str | None:
         """Return the variable that was written for a path or a URL, and that may be what is wrong with it."""
@@ -136,105 +194,79 @@ class _Loader:
         value = self._document.get(section, {}).get(name)
         return variable_in(value, os.environ.__contains__) if isinstance(value, str) else None
 
-    def read(self) -> dict[str, Any]:
-        """Return the tables of the file. Every table that can have keys is there."""
-        try:
-            raw, status = read_regular(self._path, _MAX_BYTES)
-        except FileNotFoundError:
-            if ":/" in str(self._path):
-                self._fail("", "is a URL, not a profile; run: actorsync init, and set target.url in the new profile")
-            self._fail("", "no such file; create one with: actorsync init")
-        except OSError as error:
-            if os.path.isdir(self._path):
-                self._fail("", "is a directory, not a profile; run: actorsync init, and set source.path there")
-            self._fail("", f"cannot be read: {error.strerror}; name a profile that can be read")
-        if raw.startswith(PLAN_BEGINNING):
-            self._fail("", f"is a saved plan, not a profile; run: actorsync apply PROFILE {self._site.name}")
-        try:
-            document = tomllib.loads(raw.decode("utf-8-sig"))
-        except UnicodeDecodeError as error:
-            self._fail("", f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
-        except RecursionError:
-            self._fail("", "is not valid TOML: nested too deeply")
-        except ValueError as error:  # TOMLDecodeError is one, and a number of thousands of digits raises a bare one
-            self._fail("", f"is not valid TOML: {toml_fault(error, raw)}")
-        for section in SECTIONS:
-            if not isinstance(document.setdefault(section, {}), dict):
-                self._fail(section, f"is not a table; write it as [{section}]")
-        for key, field in KEYS.items():
-            table = document.get(key.partition(".")[0])
-            noun = kebab(field.name)
-            if field.metadata["is_secret"] and isinstance(table, dict) and isinstance(table.get(noun), str):
-                self._check_private(key, noun, status)
-            if field.name == "options" and isinstance(table, dict):
-                for name in _plain_secrets(table.get("options")):
-                    self._check_private(f"{key}.{name}", name, status)
-        return document
-
-    def _check_private(self, key: str, noun: str, status: os.stat_result) -> None:
-        """Reject a secret in a profile that other users can access, as ssh does with keys.
-
-        A profile that is itself a mounted secret may belong to root, and be reached through a symbolic link.
-        """
-        instead = f'use {noun} = {{ env = "..." }}'
-        if is_mounted_secret(self._path, status):
-            return
-        if is_exposed(self._path, status):
-            mode = f"mode {stat.S_IMODE(status.st_mode):04o}"
-            way_out = f"run: chmod 600 {self._site.name}, or {instead}"
-            self._fail(key, f"the profile contains a {noun}, and other users can access it ({mode}); {way_out}")
-        if status.st_uid != os.geteuid():
-            self._fail(key, f"the profile contains a {noun}, and another user owns it; {instead}")
-        if self._path.is_symlink():
-            self._fail(key, f"the profile contains a {noun}, and it is a symbolic link; use the path of its target")
-
     def apply_environment(self, document: dict[str, Any], environ: Mapping[str, str]) -> None:
-        """Replace values by those of variables ``ACTORSYNC_SECTION_KEY``."""
-        names = {variable_name(key): key for key in KEYS}
+        """Replace values by those of variables ``ACTORSYNC_SECTION_KEY`` or ``ACTORSYNC_TARGET_NAME_KEY``."""
+        variables = self._keys.variables()
         sections = tuple(f"ACTORSYNC_{section.upper()}_" for section in SECTIONS)
-        for name in sorted(name for name in environ if name.startswith(sections)):
-            if name not in names:
-                section, _, key = name.removeprefix("ACTORSYNC_").lower().replace("_", "-").partition("-")
-                nearest = suggestion(f"{section}.{key}", variable_name)
-                self._fail(name, f"environment variable for an unknown key{nearest}")
-            key = names[name]
-            self._origins[key] = f"{name} ({key})"
+        given = sorted(variable for variable in environ if variable.startswith(sections))
+        for variable in given:
+            if variable not in variables:
+                nearest = self._keys.nearest_variable(variable)
+                self._fail(variable, f"environment variable for an unknown key{nearest}")
+            if (fault := self._keys.variable_fault(variable)) is not None:
+                self._fail(variable, fault)
+        # What is for one target comes after what is for all.
+        for variable in sorted(given, key=lambda one: bool(variables[one][1])):
+            key, name = variables[variable]
+            if name not in {"", self._name}:
+                continue
+            self._origins[key] = f"{variable} ({with_name(key, name)})"
             # A secret is taken literally: `true` and `12` are valid passwords.
             is_secret = KEYS[key].metadata["is_secret"]
-            _put(document, key, environ[name] if is_secret else _override_value(key, environ[name]))
+            _put(document, key, environ[variable] if is_secret else _override_value(key, environ[variable]))
 
     def apply_overrides(self, document: dict[str, Any], overrides: Sequence[str]) -> None:
-        """Replace values by those of texts ``section.key=value``."""
+        """Replace values by those of texts ``section.key=value`` or ``target.NAME.key=value``."""
+        given = []
         for text in overrides:
-            key, equals, value = text.partition("=")
-            key = key.strip()
+            written, equals, value = text.partition("=")
+            written = written.strip()
             if not equals:
                 # The error does not quote the text: it may be a password.
                 self._fail("--set", "has no value; write it like --set sync.connections=2")
-            if key not in KEYS:
-                self._fail(f"--set {key}", unknown_key(key))
-            self._origins[key] = f"--set {key}"
+            key, name = self._parted(written, f"--set {written}")
             parsed = _override_value(key, value)
             secrets = [kebab(KEYS[key].name)] if KEYS[key].metadata["is_secret"] and isinstance(parsed, str) else []
-            for name in secrets or (_plain_secrets(parsed) if KEYS[key].name == "options" else []):
-                reason = f"a {name} here would be visible to others in the process list"
-                self._fail(key, f"{reason}; set it in the profile")
-            _put(document, key, parsed)
+            for noun in secrets or (plain_secrets(parsed) if KEYS[key].name == "options" else []):
+                reason = f"a {noun} here would be visible to others in the process list"
+                self._fail(f"--set {written}", f"{reason}; set it in the profile")
+            given.append((key, name, written, parsed))
+        for key, name, written, parsed in sorted(given, key=lambda one: bool(one[1])):
+            if name in {"", self._name}:
+                self._origins[key] = f"--set {written}"
+                _put(document, key, parsed)
 
     def apply_values(self, document: dict[str, Any], values: Mapping[str, object]) -> None:
-        """Replace values by those of a program, by ``section.key``."""
-        for key, value in values.items():
+        """Replace values by those of a program, by ``section.key`` or ``target.NAME.key``."""
+        given = [(*self._parted(written, written), value) for written, value in values.items()]
+        for key, name, value in sorted(given, key=lambda one: bool(one[1])):
+            if name in {"", self._name}:
+                self._put_value(document, key, value)
+
+    def put_table(self, document: dict[str, Any], section: str, table: Mapping[str, object]) -> None:
+        """Put the values of a program for one table, whose keys may be written with ``_``."""
+        for noun, value in table.items():
+            key = f"{section}.{noun.replace('_', '-')}"
             if key not in KEYS:
                 self._fail(key, unknown_key(key))
-            if value is None:
-                self._fail(key, "None is no value; leave the key out")
-            given = _override_value(key, value) if isinstance(value, str) else _as_in_toml(value)
-            # A secret is taken literally, as from the environment; a table says where it comes from.
-            _put(document, key, value if KEYS[key].metadata["is_secret"] and not isinstance(given, dict) else given)
+            self._put_value(document, key, value)
+
+    def _put_value(self, document: dict[str, Any], key: str, value: object) -> None:
+        if value is None:
+            self._fail(key, "None is no value; leave the key out")
+        given = _override_value(key, value) if isinstance(value, str) else _as_in_toml(value)
+        # A secret is taken literally, as from the environment; a table says where it comes from.
+        _put(document, key, value if KEYS[key].metadata["is_secret"] and not isinstance(given, dict) else given)
+
+    def _parted(self, written: str, origin: str) -> tuple[str, str]:
+        try:
+            return self._keys.parted(written)
+        except ValueError as error:
+            refuse(self._site.name, origin, str(error))
 
     def _structure(self, document: dict[str, Any]) -> _Document:
         try:
-            structured = _converter(self._site).structure(document, _Document)
+            structured = _converter(self._site, self._shown).structure(document, _Document)
         except cattrs.ClassValidationError as group:
             faults = list(_faults(group))
             if not document["source"].keys() & {"path", "url"}:
@@ -266,23 +298,18 @@ class _Loader:
 
     def _place(self, name: str, place: Place, table: LoginTable) -> Place:
         try:
-            where = f"{self._site.name}: {name}"
+            named = f"{name}.{self._shown}" if self._shown and name == "target" else name
+            where = f"{self._site.name}: {named}"
             return with_login(attrs.evolve(place, where=where), table, name, needs_keys=self._needs_keys)
         except Misfit as misfit:
             self._fail(f"{name}.{kebab(misfit.key)}", str(misfit))
 
 
-def _plain_secrets(options: object) -> list[str]:
-    """Return the names of the options that hold a secret in clear text."""
-    table = options if isinstance(options, dict) else {}
-    return [name for name, value in table.items() if isinstance(value, str) and looks_secret(name)]
-
-
-def _converter(site: Site) -> cattrs.Converter:
+def _converter(site: Site, target: str) -> cattrs.Converter:
     """Return a converter from tables to classes. Each field's reader reads its value."""
     converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
     for name, table in SECTIONS.items():
-        at = attrs.evolve(site, table=name)
+        at = attrs.evolve(site, table=name, target=target if name == "target" else "")
         overrides = {
             field.name: override(rename=kebab(field.name), struct_hook=_reader(field, at))
             for field in attrs.fields(table)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["overlap"]
 
 
-def overlap(source: Place, target: Place) -> str | None:
-    """Return why the two places overlap, or None. On this machine, links and mounts are resolved."""
+def overlap(source: Place, target: Place, what: str = "the source") -> str | None:
+    """Return why ``target`` overlaps ``source``, or None. On this machine, links and mounts are resolved.
+
+    ``what`` is how the reason names ``source``.
+    """
     if (source.scheme, source.host, source.port, source.user, source.options.values, source.ways.jump) != (
         target.scheme,
         target.host,
@@ -32,11 +35,11 @@ def overlap(source: Place, target: Place) -> str | None:
     elif one.startswith("/") != other.startswith("/"):
         return None  # it depends on the login directory
     if is_same(one, other):
-        return "is the same directory as the source; use another one"
+        return f"is the same directory as {what}; use another one"
     if any(is_same(above, other) for above in _above(one)):
-        return "contains the source; use a directory that does not"
+        return f"contains {what}; use a directory that does not"
     if any(is_same(one, above) for above in _above(other)):
-        return "is inside the source; use a directory outside it"
+        return f"is inside {what}; use a directory outside it"
     return None
 
 

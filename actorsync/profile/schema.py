@@ -263,7 +263,8 @@ class Profile:
     """A valid profile: every value is checked, every path is absolute, secrets are not yet looked up.
 
     It has one target. A file with several makes a profile for each of them, and ``name`` tells which; ``""`` for the
-    only one without a name.
+    only one without a name. ``siblings`` are the places of the other targets of the file: their key files and
+    passwords are as private as its own.
     """
 
     path: Path
@@ -280,6 +281,7 @@ class Profile:
     name: str = ""
     is_canary: bool = False
     canary_check: tuple[str, ...] = ()
+    siblings: tuple[Place, ...] = ()
 
     @property
     def repeats(self) -> bool:

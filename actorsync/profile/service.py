@@ -114,6 +114,7 @@ class ObserveTable:
     )
     ping: str | None = attrs.field(
         default=None,
+        repr=False,
         metadata=key(
             read_ping,
             'ping = "https://hc-ping.com/your-uuid"',

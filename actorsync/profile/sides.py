@@ -54,7 +54,7 @@ class TargetTable(LoginTable):
         metadata=key(
             read_name,
             'name = "berlin"',
-            doc="The name of the target. Required where there are several: `[[target]]`.",
+            doc="The name of the target. Required where there are several: each of them is a table `[[target]]`.",
             default="none",
             is_text=True,
         ),

@@ -64,7 +64,7 @@ def read_jump(value: object, _: Site) -> tuple[WrittenHost, ...]:
 def read_otp(value: object, site: Site) -> OneTimeCode:
     """Return the source of one-time codes. Errors do not quote the value, which may be a misplaced secret."""
     form, argument = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
-    where = f"{site.name}: {site.table}.otp"
+    where = site.where("otp")
     if form == "prompt" and argument is True:
         instead = '{ command = ["..."] }'
         return OneTimeCode(PromptSecret(where=where, fault=text_fault, instead=instead))

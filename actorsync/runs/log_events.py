@@ -5,13 +5,15 @@
 * INFO: the run begins, or ends in sync; what did not work works again.
 * DEBUG: each change (``+`` new, ``*`` changed, ``-`` removed, ``>`` moved, ``%`` new mode), and each file not tried.
 
-Each record has the event as its attribute ``event``. The texts are those of the command line, without secrets.
+Each record has the event as its attribute ``event``, and as ``mirror`` the name of the mirror; "" if the process has
+only one. With a name, the text begins with it. The texts are those of the command line, without secrets.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from actorsync.actors.observers import Observer
@@ -26,20 +28,24 @@ _LOGGER: Final = logging.getLogger("actorsync")
 _LOGGER.addHandler(logging.NullHandler())  # as the standard library asks of libraries: no output unless it is set up
 
 
-def log_observer() -> Observer | None:
-    """Return an observer that logs events; None if the program has set no logging up, so that a run costs no more."""
+def log_observer(name: str = "") -> Observer | None:
+    """Return an observer that logs the events of a mirror by its ``name``.
+
+    None if the program has set no logging up, so that a run costs no more.
+    """
     logger: logging.Logger | None = _LOGGER
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-            return _log
+            return partial(_log, name)
         logger = logger.parent if logger.propagate else None
     return None
 
 
-def _log(event: Event) -> None:
+def _log(name: str, event: Event) -> None:
+    prefix = f"{display(name)}: " if name else ""
     for level, text in _lines_of(event):
         if _LOGGER.isEnabledFor(level):
-            _LOGGER.log(level, "%s", text, extra={"event": event})
+            _LOGGER.log(level, "%s%s", prefix, text, extra={"event": event, "mirror": name})
 
 
 def _lines_of(event: Event) -> Iterator[tuple[int, str]]:

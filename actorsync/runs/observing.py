@@ -25,7 +25,7 @@ async def observing(options: RunOptions, *, is_logged: bool = True) -> AsyncIter
     At its end the block waits until they have taken every event, `Stopped` included. When a stop is requested, it
     waits no longer than the drain may take. Raises what the block raises, or else `StageFailed` if an observer raised.
     """
-    log = log_observer() if is_logged else None
+    log = log_observer(options.name) if is_logged else None
     if log is not None:
         options = attrs.evolve(options, observers=[*options.observers, log])
     listeners = [Listener(observer) for observer in options.observers if is_async(observer)]

@@ -25,8 +25,11 @@ __all__ = ["Additions", "options_for", "policy_of"]
 
 
 def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: Iterable[Path] = ()) -> Policy:
-    """Return what a run of the profile may do. ``transforms`` are the caller's, and so are ``private`` files."""
-    sync = profile.sync
+    """Return what a run of the profile may do. ``transforms`` are the caller's, and so are ``private`` files.
+
+    Private files are never sent, and an exact mirror never removes them.
+    """
+    sync, private = profile.sync, tuple(private)
     return Policy(
         selection=attrs.evolve(
             sync.selection(),
@@ -47,7 +50,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
         publish=_publish_rule(profile),
-        protected=protected_paths(profile),
+        protected=protected_paths(profile, private),
     )
 
 
@@ -94,14 +97,14 @@ def options_for(
 class Additions:
     """What a program adds to a run: known before its profile is loaded."""
 
-    pipeline: Pipeline
+    pipeline: Pipeline = attrs.Factory(Pipeline)
     transforms: Sequence[Transform] = ()
     observers: Sequence[Observer] = ()
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)
 
-    def options(self, profile: Profile, shutdown: Shutdown) -> RunOptions:
-        """Return the options of a run of the profile, with these additions."""
-        policy = policy_of(profile, self.transforms)
+    def options(self, profile: Profile, shutdown: Shutdown, private: Iterable[Path] = ()) -> RunOptions:
+        """Return the options of a run of the profile, with these additions. ``private`` files are never sent."""
+        policy = policy_of(profile, self.transforms, private)
         return options_for(profile, policy=policy, shutdown=shutdown, pipeline=self.pipeline, observers=self.observers)

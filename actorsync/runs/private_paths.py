@@ -1,4 +1,4 @@
-"""The files that a run itself needs and must never send: the profile, its secrets, the journals."""
+"""The files that a run itself needs or writes and must never send: the profile, its secrets, the journals, metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from actorsync.journal import state_directory
 from actorsync.profile import FileSecret, Place, Profile
 from actorsync.profile.secrets.secret import CommandSecret
 
-__all__ = ["private_paths", "protected_paths"]
+__all__ = ["own_files", "private_paths", "protected_paths"]
 
 
 def private_paths(profile: Profile, more: Iterable[Path] = ()) -> frozenset[str]:
@@ -23,15 +23,15 @@ def private_paths(profile: Profile, more: Iterable[Path] = ()) -> frozenset[str]
     return frozenset() if profile.source.is_remote else _below(profile.source.path, profile, more)
 
 
-def protected_paths(profile: Profile) -> frozenset[str]:
+def protected_paths(profile: Profile, more: Iterable[Path] = ()) -> frozenset[str]:
     """Return those of the files that are in the target, as paths below its root. A target on a server has none."""
-    return frozenset() if profile.target.is_remote else _below(profile.target.path, profile)
+    return frozenset() if profile.target.is_remote else _below(profile.target.path, profile, more)
 
 
 def _below(place: str, profile: Profile, more: Iterable[Path] = ()) -> frozenset[str]:
     root = os.path.realpath(place)
     paths = set()
-    for path in (*_own_files(profile), *more):
+    for path in (*own_files(profile), *more):
         beside = os.path.join(os.path.realpath(path.parent), path.name)
         for form in (os.path.abspath(path), beside, os.path.realpath(path)):
             below = os.path.relpath(form, root)
@@ -40,10 +40,18 @@ def _below(place: str, profile: Profile, more: Iterable[Path] = ()) -> frozenset
     return frozenset(paths)
 
 
-def _own_files(profile: Profile) -> Iterator[Path]:
+def own_files(profile: Profile) -> Iterator[Path]:
+    """Yield the files and directories that a run of the profile needs: the profile, its secrets, the journals."""
     yield profile.path
     yield state_directory()
-    for place in (profile.source, profile.target):
+    observe = profile.observe
+    if observe.metrics_file is not None:
+        yield observe.metrics_file
+    if observe.listen is not None and observe.listen.path is not None:
+        yield observe.listen.path
+    if isinstance(observe.token, FileSecret):
+        yield observe.token.path
+    for place in (profile.source, profile.target, *profile.siblings):
         yield from _secret_files(place)
 
 

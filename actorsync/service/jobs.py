@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
 import attrs
 
 from actorsync.actors.control import Control
+from actorsync.actors.observers import Observer
 from actorsync.actors.shutdown import Shutdown
-from actorsync.observe.board import MirrorState
+from actorsync.observe.board import MirrorState, Pace
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
+from actorsync.runs.options import Additions
+from actorsync.runs.private_paths import own_files
 
-__all__ = ["Job", "job_for"]
+__all__ = ["Job", "job_for", "jobs_for"]
 
 
 @attrs.define(eq=False)
@@ -21,6 +27,10 @@ class Job:
     profile: Profile
     options: RunOptions
     state: MirrorState
+
+    def add_observer(self, observer: Observer) -> None:
+        """Show its events to one more observer. Call it before the job begins."""
+        self.options = attrs.evolve(self.options, observers=[*self.options.observers, observer])
 
     @property
     def control(self) -> Control:
@@ -36,5 +46,36 @@ class Job:
 def job_for(profile: Profile, options: RunOptions, name: str = "") -> Job:
     """Return the job of a profile. Its state observes the run. Without a ``name`` it is that of the target or file."""
     name = name or profile.name or profile.path.stem
-    state = MirrorState(name, profile.source.display, profile.target.display, options.statistics)
+    state = MirrorState(
+        name,
+        profile.source.display,
+        profile.target.display,
+        options.statistics,
+        options.control,
+        profile.path.stem,
+        Pace(_full_passes_every(profile), profile.observe.stale_after),
+    )
     return Job(name, profile, attrs.evolve(options, observers=[*options.observers, state.observe]), state)
+
+
+def jobs_for(
+    profiles: Mapping[str, Profile], private: Iterable[Path] = (), added: Additions | None = None
+) -> Sequence[Job]:
+    """Return a job for each profile, by its name, in the same order, with what a program has ``added``.
+
+    No job sends or removes a file that any of them needs: the profiles, their secrets, the journals and the ``private``
+    files. With several, what each logs has its name.
+    """
+    files = {*private, *(path for profile in profiles.values() for path in own_files(profile))}
+    jobs = []
+    for name, profile in profiles.items():
+        shutdown = Shutdown(profile.shutdown.drain, profile.shutdown.cancel)
+        options = (added or Additions()).options(profile, shutdown, files)
+        jobs.append(job_for(profile, attrs.evolve(options, name=name if len(profiles) > 1 else ""), name))
+    return jobs
+
+
+def _full_passes_every(profile: Profile) -> float | None:
+    """Return the seconds between two passes over the whole source, about; None if there is only one."""
+    sync = profile.sync
+    return profile.watch.reconcile_every if sync.every is None and sync.watch else sync.every

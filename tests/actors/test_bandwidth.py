@@ -19,7 +19,7 @@ from trio.testing import MockClock
 from actorsync.actors.shutdown import GOODBYE, Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.commands import run_command
-from actorsync.cli.output.lines import progress_text
+from actorsync.cli.output.progress import progress_text
 from actorsync.endpoints.contract import Session, Source, Upload
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint

@@ -17,7 +17,7 @@ import trio.abc
 from trio.testing import MockClock
 
 from actorsync.actors.pipeline import Change, Pipeline, operation_stage
-from actorsync.cli.output.lines import progress_text
+from actorsync.cli.output.progress import progress_text
 from actorsync.endpoints.content_hash import ContentHash
 from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.endpoints.local.endpoint import LocalEndpoint

@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.cli.output.lines import progress_text
+from actorsync.cli.output.progress import progress_text
 from actorsync.endpoints.contract import Capabilities, ReadSession
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper

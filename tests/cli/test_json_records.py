@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from actorsync.cli.output.json_records import json_line, records_of
 from actorsync.model.event import (
     BreakerOpened,
     Event,
@@ -14,6 +13,7 @@ from actorsync.model.event import (
     Parked,
     RemovalIntended,
 )
+from actorsync.model.json_records import json_line, records_of
 from actorsync.model.operation import (
     Failed,
     MakeDirectory,

@@ -61,8 +61,8 @@ class Screen:
 
     def draw(self) -> list[str]:
         """Write what is due, and return the lines of the screen without those at its end that are empty."""
-        lines = list(self.view._lines)
-        self.view._lines.clear()
+        lines = list(self.view.queue.lines)
+        self.view.queue.lines.clear()
         self.view.put(lines, self.view.tick())
         self.feed(self._terminal.getvalue())
         self._terminal.seek(0)
@@ -74,7 +74,7 @@ class Screen:
 
     def become(self, width: int) -> None:
         """Change the width as most terminals do: lines that are too long are wrapped, and the cursor stays behind."""
-        lines, self.width, self.view._console.width = self.lines, width, width
+        lines, self.width, self.view.screen.console.width = self.lines, width, width
         self._screen = pyte.Screen(width, HEIGHT)
         self._stream = pyte.Stream(self._screen)
         self.feed("\n".join(lines))
@@ -208,7 +208,7 @@ async def test_view_is_gone_after_the_third_ctrl_c(screen: Screen, autojump_cloc
     screen.draw()
     screen.feed("^C")
     read, write = os.pipe()
-    screen.view._descriptor = write
+    screen.view.screen.descriptor = write
     screen.view.last_words()
     screen.feed(os.read(read, 4096).decode())
     os.close(read)

@@ -8,8 +8,9 @@ import pytest
 import trio
 
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel, Rate, Statistics
-from actorsync.cli.output.lines import progress_text
 from actorsync.cli.output.live_view import LiveView
+from actorsync.cli.output.live_views import LiveViews
+from actorsync.cli.output.progress import progress_text
 from actorsync.endpoints.contract import Upload
 from actorsync.model.event import (
     Started,
@@ -76,7 +77,7 @@ async def test_live_view_shows_each_connection_and_is_removed_at_the_end(monkeyp
     assert "1 of 2 files, 1.5 KiB of 2.0 KiB" in drawn
     output.observe(Failed(Copy(FILE), "no room"))
     output.observe(Stopped(Report(1, 0, 0.1, failed=1)))
-    lines = list(output._lines)
+    lines = list(output.queue.lines)
     output.put(lines, output.tick())
     assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
     assert terminal.getvalue().endswith("not in sync: 0 copied (0 B), 0 removed, 1 failed in 0.1 s\n")
@@ -91,10 +92,67 @@ async def test_live_view_fits_any_terminal(width: int, height: int, monkeypatch:
     statistics = Statistics(connections=[ConnectionLevel(n) for n in range(1, 65)], files_planned=1, bytes_planned=9)
     output = LiveView(statistics, terminal)
     output.observe(Started("/s", "/t", 64))
-    output._lines.clear()
+    output.queue.lines.clear()
     output.put([], output.tick())
     assert 0 < terminal.getvalue().count("\n") <= height
     output.end()
+
+
+def several_views(terminal: FakeTerminal, count: int) -> LiveViews:
+    """Return the view of several mirrors, each with two connections; the last one sends a file."""
+    views = {}
+    for number in range(1, count + 1):
+        levels = [ConnectionLevel(1, "connected", True, [LaneLevel("making directories")]), ConnectionLevel(2)]
+        if number == count:
+            upload = Upload("site/big.bin", "tmp", MemoryContent(bytes(1024)), sent=512)
+            levels[0] = ConnectionLevel(1, "connected", True, [LaneLevel("sending", upload, 1024)])
+        elif number > 1:
+            levels = [ConnectionLevel(1, "connected"), ConnectionLevel(2, "connected")]
+        views[f"mirror-{number}"] = LiveView(Statistics(levels, files_planned=number, bytes_planned=9), terminal)
+    together = LiveViews(LiveView(Statistics(), terminal), views)
+    for name in views:
+        together.of(name).observe(Started("/s", "/t", 2))
+    together.queue.lines.clear()
+    return together
+
+
+async def test_each_of_several_mirrors_has_a_block_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COLUMNS": "100", "LINES": "30", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    terminal = FakeTerminal()
+    views = several_views(terminal, 3)
+    views.put([], views.tick())
+    drawn = terminal.getvalue()
+    places = [drawn.index(text) for text in ("mirror-1", "making directories", "mirror-2", "mirror-3", "big.bin")]
+    assert places == sorted(places)
+    assert " 50%" in drawn
+    assert "0 of 3+ files" in drawn
+    views.of("mirror-3").observe(Stopped(Report(0, 0, 0.1)))
+    views.queue.lines.clear()
+    views.put([], views.tick())
+    assert "mirror-3" not in terminal.getvalue().rpartition("mirror-2")[2]
+    for name in ("mirror-1", "mirror-2"):
+        views.of(name).observe(Stopped(Report(0, 0, 0.1)))
+    assert [text for _, text in views.queue.lines][-1].startswith("mirror-2: in sync")
+    views.put([], views.tick())
+    assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
+
+
+@pytest.mark.parametrize(("height", "count"), [(3, 1), (5, 2), (12, 9), (12, 40)])
+async def test_view_of_several_mirrors_fits_a_low_terminal_and_shows_those_with_work_first(
+    height: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"COLUMNS": "80", "LINES": str(height), "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    terminal = FakeTerminal()
+    views = several_views(terminal, count)
+    views.put([], views.tick())
+    drawn = terminal.getvalue()
+    assert 0 <= drawn.count("\n") <= height
+    assert ("more mirror" in drawn) == (count > height - 3 and count > 1)
+    if height == 12:
+        assert drawn.index("mirror-1:") < drawn.index(f"mirror-{count}:") < drawn.index("mirror-2:")
+    views.end()
 
 
 def test_rate_covers_only_the_last_seconds() -> None:

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import pytest
 
-from actorsync.cli import foreground
 from actorsync.cli.commands import run_command
+from actorsync.service import running
 from actorsync.testing import EmbeddedFtpServer
 from tests.support.cli_profile import CANARY, tree, write_profile
 
@@ -107,7 +107,7 @@ def test_log_file_has_the_traceback_of_a_bug(
     async def broken(*_: object, **__: object) -> NoReturn:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(foreground, "run_once", broken)
+    monkeypatch.setattr(running, "run_once", broken)
     log = tmp_path / "run.log"
     assert run_command(["run", write_profile(source, str(tmp_path / "target")), "--log-file", str(log)]) == 7
     lines = logged(log)

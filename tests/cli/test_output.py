@@ -148,7 +148,7 @@ async def test_same_loss_on_many_connections_is_reported_once(autojump_clock: Mo
     output.observe(Reconnecting(1, "another reason", 1.0))
     await trio.sleep(6)
     output.observe(Reconnecting(1, "the server hung up", 1.0))
-    output.put(list(output._lines), None)
+    output.put(list(output.queue.lines), None)
     assert [line[:30] for line in stream.getvalue().splitlines()[1:]] == [
         "connection 1: the server hung ",
         "connection 1: another reason; ",
@@ -236,7 +236,7 @@ async def test_repeated_warning_is_shown_once(kind: type[Lines]) -> None:
     output = kind(Statistics(), stream)
     for event in WARNED:
         output.observe(event)
-    output.put(list(output._lines), None)
+    output.put(list(output.queue.lines), None)
     warnings = [line for line in stream.getvalue().splitlines() if line.startswith("warning")]
     assert warnings == ["warning: in clear", "warning: old"]
 
@@ -352,10 +352,10 @@ async def test_progress_is_shown_every_ten_seconds(autojump_clock: MockClock) ->
         await trio.sleep(1)
         statistics.bytes_done += 100
         output.tick()
-        counts.append(len(output._lines))
+        counts.append(len(output.queue.lines))
     assert counts[8:11] == [1, 2, 2]
     assert counts[-1] == 4
-    assert output._lines[-1][1] == "0 of 10 files, 2.9 KiB of 4.0 KiB, 100 B/s, 11 s left"
+    assert output.queue.lines[-1][1] == "0 of 10 files, 2.9 KiB of 4.0 KiB, 100 B/s, 11 s left"
 
 
 class _Broken(io.StringIO):

@@ -10,12 +10,14 @@ import pytest
 import trio
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.output.json_records import records_of
 from actorsync.cli.output.lines import JsonLines
 from actorsync.cli.output.plan_lines import outline_record
+from actorsync.errors import ProfileError
+from actorsync.model.json_records import records_of
 from actorsync.model.messages import RESULTS
 from actorsync.model.operation import Fault
 from actorsync.planning.publishing.forecast import Outline
+from actorsync.service.running import refused
 from tests.support.every_event import EVERY_EVENT
 from tests.support.root import ROOT
 
@@ -34,6 +36,7 @@ async def written_records() -> dict[str, set[str]]:
     output = JsonLines(Statistics(), stream, None)
     output.stopping(30.0)
     output.stopping(None)
+    output.show_results([refused("shop", ProfileError("missing"))])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(output.run, trio.Event())
         output.close()

@@ -84,14 +84,22 @@ class Pool:
     _began: float = attrs.Factory(trio.current_time)
     _guests: int = _GUESTS
 
+    def __attrs_post_init__(self) -> None:
+        self.sizing.share.tell_changes(self._changed.unpark_all)
+
     # Logging in.
+
+    @property
+    def _size(self) -> float:
+        """How many connections there may be now."""
+        return min(self.sizing.size, self.sizing.share.most(trio.current_time()))
 
     async def reserve(self, number: int) -> Role | None:
         """Wait until connection ``number``, which has no work in hand, is needed. Return None if it never will be."""
         self._host.withdrew(number)  # it has no work, so another connection may be the one that tries
         self._changed.unpark_all()
         while not self._is_closed:
-            if number in self._admitted or len(self._admitted) < self.sizing.size:
+            if number in self._admitted or len(self._admitted) < self._size:
                 if self._requested:
                     self._requested -= 1
                     self._admitted.add(number)
@@ -126,6 +134,7 @@ class Pool:
             wait = self._wait(number)
             if wait == 0:
                 self._logins.began(number)
+                self.sizing.share.took(number)
                 return True
             if wait is None:
                 return False
@@ -141,16 +150,19 @@ class Pool:
         if not self.connected:
             if self.is_locked_out:
                 raise LoginLapsed(self._lapses[-1])
+            if (wait := self.sizing.share.wait(now)) > 0:
+                return wait
             return 0.0 if self._host.admits(number, now) else math.inf
-        if len(self.connected | self._logins.under_way) >= self.sizing.size:
+        if len(self.connected | self._logins.under_way) >= self._size:
             return None
-        wait = self._logins.wait(now)
-        return math.inf if wait is None else wait
+        pause = self._logins.wait(now)
+        return math.inf if pause is None else pause
 
     def note_connected(self, number: int) -> bool:
         """Note that a connection is open. Return True if it is the first one after failed attempts."""
         self._logins.ended(number, trio.current_time(), self.jitter())
         self.connected.add(number)
+        self.sizing.share.opened(number, trio.current_time())
         self.note_size(len(self.connected))
         self._lost_together.clear()
         self._lapses.clear()
@@ -166,7 +178,7 @@ class Pool:
 
         There are few of them in a run, and never more sessions than the pool may have connections.
         """
-        is_free = len(self.connected | self._logins.under_way) < self.sizing.size and not self._is_login_forbidden
+        is_free = len(self.connected | self._logins.under_way) < self._size and not self._is_login_forbidden
         return self._guests > 0 and is_free and self._logins.wait(trio.current_time()) == 0
 
     @contextmanager
@@ -178,12 +190,14 @@ class Pool:
         """
         self._guests -= 1
         self._logins.began(_GUEST)
+        self.sizing.share.took(_GUEST)
         try:
             yield
         except (ConnectionLost, LoginRefused):
             self._guests = 0
         finally:
             self._logins.ended(_GUEST, trio.current_time(), self.jitter())
+            self.sizing.share.gave(_GUEST)
             self._changed.unpark_all()
 
     # Leaving.
@@ -191,6 +205,7 @@ class Pool:
     def note_lost(self, number: int) -> None:
         """Note that a connection was lost, or could not be made. It stays admitted, and will try again."""
         self._logins.ended(number, trio.current_time(), self.jitter())
+        self.sizing.share.gave(number)
         if number in self.connected:
             self.connected.discard(number)
             self.note_size(len(self.connected))
@@ -213,7 +228,7 @@ class Pool:
     def note_rejected(self, number: int, error: TooManyConnections) -> AfterRejection:
         """Note that a login was rejected, or that this machine has no room for a connection; decide what follows."""
         now, is_ours = trio.current_time(), isinstance(error, OwnLimit)
-        if not self.connected - {number}:
+        if not (self.connected - {number} or (self.sizing.share.others_are_open and not is_ours)):
             if isinstance(error, LoginLapsed):
                 self._lapses.append(str(error))
             return AfterRejection.BACK_OFF
@@ -222,7 +237,10 @@ class Pool:
             self._changed.unpark_all()
             return AfterRejection.RETRY
         self.leave(number)
-        self.sizing.refused(len(self.connected), now - self._began, by_server=not is_ours)
+        if not is_ours:
+            self.sizing.share.refused(now)
+        if self.connected:  # else the others at the same account have all connections
+            self.sizing.refused(len(self.connected), now - self._began, by_server=not is_ours)
         return AfterRejection.LEAVE
 
     def forbid_logins(self) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from actorsync.actors.control import Control
+from actorsync.actors.pipeline import Approval
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
 from actorsync.model.kept import Kept
@@ -113,9 +114,10 @@ class Rules:
     stay; None where all do. ``is_patient`` postpones parked paths. With ``by_content`` a file that only has another
     time is compared by its checksum, where that of what was sent is known. With ``by_size_time`` inodes, and the times
     of inodes, are not compared. ``modes`` is the rule for permissions; where the profile has none, it is that of the
-    target. ``audit`` says how the target is looked at; None for not at all. ``publish`` says how files get their names.
-    What is gone is removed by a run that still finds it gone, ``settle`` seconds after another one has. ``is_partial``
-    says that the scan lists a part of the source, and ``control`` has what the user wants meanwhile.
+    target. ``audit`` says how the target is looked at; None for not at all. ``publish`` says how files get their names,
+    and ``approval`` what a burst waits for, see `Pipeline`. What is gone is removed by a run that still finds it gone,
+    ``settle`` seconds after another one has. ``is_partial`` says that the scan lists a part of the source, and
+    ``control`` has what the user wants meanwhile.
     """
 
     selection: Selection
@@ -130,6 +132,7 @@ class Rules:
     counts_drift: bool = True
     protects: Protected | None = None
     publish: PublishRule = FILE_BY_FILE
+    approval: Approval | None = None
     settle: float = 0.0
     is_partial: bool = False
     control: Control = attrs.Factory(Control)

@@ -184,7 +184,7 @@ class Planner:
             statistics=self.statistics,
             publisher=publisher,
         )
-        releases.trash = self.trash
+        releases.trash, releases.approval = self.trash, rules.approval
         respellings = Respellings(schedule, progress, announcer, renames)
         dispatch = Dispatch(
             schedule, progress, announcer, self.statistics, renames, removals, self.keeping, releases, self.stages

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from actorsync.actors.messages import Blocking, Release, ReleaseResult
+from actorsync.actors.pipeline import Approval
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.removals import Removals
@@ -60,6 +61,7 @@ class Expected:
 class Releases:
     """Owns what is staged and not published, and what waits for its publication.
 
+    ``approval`` is what a burst waits for before anything of it can be seen; see `Pipeline`.
     ``trash`` is what is opened for this run, and returns a place for an old file; None without a trash.
     """
 
@@ -74,6 +76,7 @@ class Releases:
     statistics: Statistics
     publisher: trio.MemorySendChannel[Release]
     trash: tuple[TrashOpened, Callable[[], str]] | None = None
+    approval: Approval | None = None
     _staged: dict[str, tuple[Prepare, Kept]] = attrs.Factory(dict)
     _modes: list[SetMode] = attrs.Factory(list)
     _failed: int = 0  # paths of which the target has not got what it should have
@@ -150,6 +153,8 @@ class Releases:
             why = "a guard refused the removals"
         if why is not None:
             await self._hold_back(why)
+        elif not await self._is_approved():
+            pass
         elif await self._publish():
             await self.removals.release()
             if self.draining.is_set():
@@ -161,6 +166,23 @@ class Releases:
                 await self._publish()
         await self._leave()
         await self.announcer.settle(self.schedule.drop_removals("nothing was published"))
+
+    async def _is_approved(self) -> bool:
+        """Wait for what a burst waits for, unless there is nothing to publish. Return False if nothing may be.
+
+        A drain ends the wait: the next run publishes.
+        """
+        if self.approval is None or not (self._staged or self._modes or self.schedule.removals):
+            return True
+        why = await _unless(self.draining, self.approval)
+        if self.draining.is_set():
+            self.schedule.left.is_some = self.schedule.left.is_by_drain = True
+            return False
+        if why is None:
+            return True
+        self.schedule.left.is_some = True
+        await self.announcer.send(NotPublished(f"nothing was published: {why}", len(self._staged)))
+        return False
 
     def _why_not(self, unseen: Collection[str]) -> str | None:
         """Return why nothing is published in this run; None if nothing speaks against it.
@@ -252,3 +274,18 @@ class Releases:
         if self.trash is not None:
             aside = self.trash[1]()
         return Publish(kept, self.rule.ranks.of(prepare.path), aside, old)
+
+
+async def _unless(draining: trio.Event, approval: Approval) -> str | None:
+    """Return what ``approval`` returns; None if a drain is requested first."""
+    why: str | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def end_early() -> None:
+            await draining.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(end_early)
+        why = await approval()
+        nursery.cancel_scope.cancel()
+    return why

@@ -11,13 +11,13 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import attrs
 import trio
 
 from actorsync.actors.statistics import Rate, Statistics
-from actorsync.cli.output.json_records import json_line, records_of
+from actorsync.cli.output.progress import progress_text
 from actorsync.cli.output.streams import Sink
 from actorsync.errors import DRIFTED
 from actorsync.model.event import (
@@ -31,6 +31,7 @@ from actorsync.model.event import (
     Stopped,
     Warned,
 )
+from actorsync.model.json_records import json_line, records_of
 from actorsync.model.messages import (
     change_of,
     did_nothing,
@@ -45,10 +46,13 @@ from actorsync.model.messages import (
 )
 from actorsync.model.operation import Failed, Fault
 from actorsync.model.report import Report
-from actorsync.model.text import counted, display, duration_text, size_text
+from actorsync.model.text import counted, display
 from actorsync.profile.values.units import format_duration
 
-__all__ = ["JsonLines", "Lines", "Output", "progress_parts", "progress_text"]
+if TYPE_CHECKING:
+    from actorsync.service.running import Ended
+
+__all__ = ["JsonLines", "Lines", "Output", "Queue"]
 
 #: Seconds between two lines of progress.
 _PROGRESS_SECONDS: Final = 10.0
@@ -61,6 +65,19 @@ _NAMED: Final = 10
 
 #: Seconds that a reader has after a cancel to accept the output that is still queued.
 _ABANDON_SECONDS: Final = 0.1
+
+
+@attrs.define(eq=False)
+class Queue:
+    """Lines that are not written yet, each with where it goes. Outputs that share a queue keep the order of events."""
+
+    lines: deque[tuple[Sink, str]] = attrs.Factory(deque)
+    woken: trio.Event = attrs.Factory(trio.Event)
+
+    def add(self, sink: Sink, line: str) -> None:
+        """Add a line, and wake its writer up."""
+        self.lines.append((sink, line))
+        self.woken.set()
 
 
 class Output:
@@ -87,12 +104,29 @@ class Output:
         """Whether changes of others are shown again that an earlier run has shown."""
         self.is_abandoned = False
         """Whether queued output was dropped, because the run was cancelled and the reader did not accept it."""
-        self._lines: deque[tuple[Sink, str]] = deque()
+        self.name = ""
+        """The name of the mirror among several: each line begins with it. "" for the only one, and for all of them."""
+        self.is_one_of_several = False
+        """Whether the process has several mirrors."""
+        self.queue = Queue()
         self._warnings: set[str] = set()
         self._unsent: Counter[str] = Counter()
         self._drifted = 0  # in the pass before
-        self._woken = trio.Event()
         self._closed = trio.Event()
+
+    @property
+    def members(self) -> Sequence[Output]:
+        """The outputs of single mirrors: this one."""
+        return (self,)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a pass is going on."""
+        return self.is_running
+
+    def of(self, name: str) -> Output:  # noqa: ARG002 - used by outputs of several mirrors
+        """Return the output of a mirror by its name: this one."""
+        return self
 
     # Events.
 
@@ -104,7 +138,7 @@ class Output:
             self._warnings.add(event.text)
         if isinstance(event, Started):
             self.is_running, self.is_stopping = True, False
-            self._woken.set()
+            self.queue.woken.set()
         for line in self.lines_of(event):
             self.say(line)
         for line in self.errors_of(event):
@@ -157,13 +191,17 @@ class Output:
 
     def say(self, line: str) -> None:
         """Queue a line for ``out``."""
-        self._lines.append((self.out, self._stamped(line)))
-        self._woken.set()
+        self.queue.add(self.out, self._stamped(self._named(line)))
 
     def complain(self, text: str) -> None:
         """Queue a line for ``errors``, prefixed with the program's name."""
-        self._lines.append((self.errors, self._stamped(f"actorsync: {display(text)}")))
-        self._woken.set()
+        self.queue.add(self.errors, self._stamped(f"actorsync: {self._named(display(text))}"))
+
+    def show_results(self, results: Sequence[Ended]) -> None:
+        """Show how each of several mirrors ended: not in the quiet output, which has shown the failures."""
+
+    def _named(self, line: str) -> str:
+        return f"{display(self.name)}: {line}" if self.name else line
 
     def _stamped(self, line: str) -> str:
         return f"{moment(time.time())} {line}" if self.is_stamped else line
@@ -178,13 +216,14 @@ class Output:
             nursery.cancel_scope.cancel()
 
     async def _write(self) -> None:
-        while not self._closed.is_set() or self._lines:
-            with trio.move_on_after(self.interval if self.is_running else math.inf):
-                await self._woken.wait()
-            self._woken = trio.Event()
+        queue = self.queue
+        while not self._closed.is_set() or queue.lines:
+            with trio.move_on_after(self.interval if self.is_busy else math.inf):
+                await queue.woken.wait()
+            queue.woken = trio.Event()
             frame = self.tick()
-            lines = list(self._lines)
-            self._lines.clear()
+            lines = list(queue.lines)
+            queue.lines.clear()
             await trio.to_thread.run_sync(self.put, lines, frame, abandon_on_cancel=True)
             with trio.move_on_after(self.pace):
                 await self._closed.wait()
@@ -200,7 +239,7 @@ class Output:
     def close(self) -> None:
         """End `run` once the queue is written."""
         self._closed.set()
-        self._woken.set()
+        self.queue.woken.set()
 
     def tick(self) -> Any:
         """Return the frame that `put` shows, made from the statistics in trio's thread."""
@@ -229,8 +268,18 @@ class JsonLines(Output):
         """Report a stop request as a record."""
         self.say(self._line({"event": "cancelling"} if not seconds else {"event": "draining", "seconds": seconds}))
 
+    def show_results(self, results: Sequence[Ended]) -> None:
+        """Queue a record for each mirror."""
+        for it in results:
+            ended = {"result": it.result, "exit_code": it.exit_code, "error": it.report.error}
+            self.say(self._line({"event": "ended", "mirror": it.name, **ended}))
+
+    def _named(self, line: str) -> str:
+        return line  # the record has the name
+
     def _line(self, record: dict[str, Any]) -> str:
-        return json_line({"event": record["event"], "time": round(time.time(), 3), **record})
+        mirror = {"mirror": self.name or None} if self.is_one_of_several else {}
+        return json_line({"event": record["event"], "time": round(time.time(), 3), **mirror, **record})
 
 
 class Lines(Output):
@@ -310,6 +359,13 @@ class Lines(Output):
         """Return only the error: the summary has the rest."""
         return [] if report.error is None else [report.error]
 
+    def show_results(self, results: Sequence[Ended]) -> None:
+        """Queue a line for each mirror."""
+        # No table of rich, which is slow to import: after a second Ctrl-C, the process leaves within a second.
+        width = max((len(display(it.name)) for it in results), default=0)
+        for it in results:
+            self.say(f"{display(it.name):<{width}}  {display(it.text)}")
+
     def _once(self, text: str) -> str:
         """Return a line about a lost connection, or "" if another connection was just reported for the same reason."""
         rest = text.partition(": ")[2]
@@ -336,36 +392,3 @@ class Lines(Output):
             if self.statistics.files_planned or self.statistics.comparisons_planned:
                 self.say(progress_text(self.statistics, self.rate.value, is_stopping=self.is_stopping))
         return None
-
-
-def progress_text(statistics: Statistics, rate: float | None, *, is_stopping: bool = False) -> str:
-    """Return the progress of a run as one line; ``rate`` is in bytes per second."""
-    counts, speed = progress_parts(statistics, rate, is_stopping=is_stopping)
-    return ", ".join([*counts, *speed])
-
-
-def progress_parts(
-    statistics: Statistics, rate: float | None, *, is_stopping: bool = False
-) -> tuple[list[str], list[str]]:
-    """Return the parts of `progress_text`: what is done, and how fast.
-
-    There is no time left to tell while more may be planned, in a run that stops before it has done all, and when no
-    bytes are left: empty files and removals have no rate.
-    """
-    known = "" if statistics.is_total_known else "+"
-    files = f"{statistics.files_done} of {statistics.files_planned}{known} files"
-    sizes = f"{size_text(statistics.bytes_sent)} of {size_text(statistics.bytes_expected)}{known}"
-    counts = [files, sizes]
-    if statistics.comparisons_planned:
-        counts.append(f"{statistics.comparisons_done} of {statistics.comparisons_planned}{known} compared")
-    return counts, _speed(statistics, rate, has_end=statistics.is_total_known and not is_stopping)
-
-
-def _speed(statistics: Statistics, rate: float | None, *, has_end: bool) -> list[str]:
-    if not rate:
-        return []
-    limit = None if statistics.bandwidth is None else statistics.bandwidth.limit
-    parts = [f"{size_text(rate)}/s" + (f" (limit {size_text(limit)}/s)" if limit is not None else "")]
-    if has_end and (left := statistics.bytes_left):
-        parts.append(f"{duration_text(math.ceil(left / rate)).replace('.0 s', ' s')} left")
-    return parts

@@ -17,13 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from actorsync.actors.statistics import ConnectionLevel, Statistics
-from actorsync.cli.output.lines import Lines, progress_parts
+from actorsync.cli.output.lines import Lines
+from actorsync.cli.output.progress import progress_parts
 from actorsync.cli.output.streams import Sink
 from actorsync.model.event import Event, Scanned, Started
 from actorsync.model.operation import Failed
 from actorsync.model.text import counted, display, duration_text
 
-__all__ = ["LiveView"]
+__all__ = ["LiveView", "Screen"]
 
 #: Seconds between two frames.
 _FRAME: Final = 0.2
@@ -31,6 +32,9 @@ _FRAME: Final = 0.2
 #: Cells at the right edge that stay free. A terminal shows Ctrl-C as ``^C`` behind the last line. If that wrapped, the
 #: view would be one line lower than it is known to be, and leave its first line behind.
 _MARGIN: Final = 3
+
+#: Lines of the terminal that stay free for what is printed above the view.
+_ABOVE: Final = 3
 
 #: Width of the columns of a connection's line: number, state, percentage.
 _NUMBER: Final = 3
@@ -66,11 +70,7 @@ class LiveView(Lines):
         verb: str = "mirroring",
     ) -> None:
         super().__init__(statistics, stream, every=every, is_verbose=is_verbose, verb=verb)
-        self._descriptor = stream.fileno() if stream is not None else -1
-        self._console = Console(file=cast(TextIO, self.out), highlight=False, markup=False, emoji=False)
-        self._live: Live | None = None
-        self._frame: Frame | None = None
-        self._reflows = _reflows()
+        self.screen = Screen(self.out, stream.fileno() if stream is not None else -1)
         self._began = 0.0
         self._failed = 0
 
@@ -89,13 +89,62 @@ class LiveView(Lines):
         """Return the next frame, or None between passes."""
         if not self.is_running:
             return None
+        return Group(*self.block(self.screen.width, self.screen.height))
+
+    def block(self, width: int, height: int) -> Sequence[RenderableType]:
+        """Return the lines of the view, at most ``height`` if there is room for the total."""
+        total = self.total(width)
+        table = _connections(self.statistics.connections, width, max(1, height - len(total)))
+        return [table, *total]
+
+    def total(self, width: int) -> Sequence[RenderableType]:
+        """Return the lines of the total."""
+        elapsed, is_stopping = self.sample() - self._began, self.is_stopping
+        return _total(self.statistics, self.rate.value, elapsed, self._failed, width, is_stopping=is_stopping)
+
+    def sample(self) -> float:
+        """Take a sample for the rate, and return the time on trio's clock."""
         now = trio.current_time()
         self.rate.add(now, self.statistics.bytes_moved)
-        width = max(1, self._console.width - _MARGIN)
-        elapsed, is_stopping = now - self._began, self.is_stopping
-        total = _total(self.statistics, self.rate.value, elapsed, self._failed, width, is_stopping=is_stopping)
-        table = _connections(self.statistics.connections, width, max(1, self._console.height - 3 - len(total)))
-        return Group(table, *total)
+        return now
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a connection does something at this moment."""
+        return any(not _is_quiet(level) for level in self.statistics.connections)
+
+    def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:
+        """Print ``lines`` above the view and draw ``frame``; without a frame, remove the view."""
+        self.screen.put(lines, frame)
+
+    def end(self) -> None:
+        """Remove the view."""
+        self.screen.end()
+
+    def last_words(self) -> None:
+        """Remove the view, and show the cursor again."""
+        self.screen.last_words()
+
+
+class Screen:
+    """A terminal with a view that is redrawn, below the lines that stay."""
+
+    def __init__(self, out: Sink, descriptor: int) -> None:
+        self._out, self.descriptor = out, descriptor
+        self.console = Console(file=cast(TextIO, out), highlight=False, markup=False, emoji=False)
+        self._live: Live | None = None
+        self._frame: Frame | None = None
+        self._reflows = _reflows()
+
+    @property
+    def width(self) -> int:
+        """The cells of a line that a view may use."""
+        return max(1, self.console.width - _MARGIN)
+
+    @property
+    def height(self) -> int:
+        """The lines that a view may use."""
+        return self.console.height - _ABOVE
 
     def put(self, lines: Sequence[tuple[Sink, str]], frame: Any) -> None:
         """Print ``lines`` above the view and draw ``frame``; without a frame, remove the view."""
@@ -103,25 +152,25 @@ class LiveView(Lines):
         if frame is None:
             self.end()
         for _, text in lines:
-            self._console.print(text, soft_wrap=True)
-        if frame is not None and not self.out.is_gone:
+            self.console.print(text, soft_wrap=True)
+        if frame is not None and not self._out.is_gone:
             if self._live is None:
                 self._live = Live(
-                    console=self._console,
+                    console=self.console,
                     auto_refresh=False,
                     transient=True,
                     redirect_stdout=False,
                     redirect_stderr=False,
                 )
                 self._live.start()
-            self._frame = Frame.of(frame, self._console)
+            self._frame = Frame.of(frame, self.console)
             self._live.update(self._frame, refresh=True)
 
     def _follow_width(self) -> None:
         """Erase what a terminal made of the last frame when it became narrower: more lines than were drawn."""
         if self._frame is not None and self._reflows:
-            more = self._frame.rows(self._console.width) - len(self._frame.lines)
-            self.out.write((_ERASE_LINE + _UP) * more)
+            more = self._frame.rows(self.console.width) - len(self._frame.lines)
+            self._out.write((_ERASE_LINE + _UP) * more)
 
     def end(self) -> None:
         """Remove the view."""
@@ -131,9 +180,9 @@ class LiveView(Lines):
 
     def last_words(self) -> None:
         """Remove the view, and show the cursor again, which the view had hidden."""
-        shown = 0 if self._frame is None else self._frame.rows(self._console.width)
+        shown = 0 if self._frame is None else self._frame.rows(self.console.width)
         erased = _ERASE_LINE + (_UP + _ERASE_LINE) * (shown - 1) if shown else "\n"
-        os.write(self._descriptor, f"{erased}{_WRAP}{_SHOW_CURSOR}".encode())
+        os.write(self.descriptor, f"{erased}{_WRAP}{_SHOW_CURSOR}".encode())
 
 
 @attrs.frozen

@@ -10,31 +10,41 @@ import trio
 from actorsync.cli.output.lines import Output
 from actorsync.cli.output.streams import bug_lines
 from actorsync.model.event import Event
+from actorsync.service.running import Ended
 
 __all__ = ["Outputs"]
 
 
 @attrs.frozen(eq=False)
 class Outputs:
-    """What is ``shown``, and what is ``logged``: all get the same, and each is written by a task of its own."""
+    """What is ``shown``, and what is ``logged``: all get the same, and each is written by a task of its own.
+
+    With several mirrors, each of them is an output of all; see `Together`. A ``name`` is that of a mirror.
+    """
 
     shown: Output
     logged: Sequence[Output] = ()
 
-    def observe(self, event: Event) -> None:
+    def observe(self, event: Event, name: str = "") -> None:
         """Queue the lines of an event, without waiting."""
         for output in (self.shown, *self.logged):
-            output.observe(event)
+            output.of(name).observe(event)
 
     def show_known_drift(self) -> None:
         """Show also those changes of others that an earlier run has shown."""
         for output in (self.shown, *self.logged):
-            output.shows_known_drift = True
+            for member in output.members:
+                member.shows_known_drift = True
 
-    def complain(self, text: str) -> None:
+    def complain(self, text: str, name: str = "") -> None:
         """Queue an error."""
         for output in (self.shown, *self.logged):
-            output.complain(text)
+            output.of(name).complain(text)
+
+    def show_results(self, results: Sequence[Ended]) -> None:
+        """Queue a line for each of several mirrors: how it ended."""
+        for output in (self.shown, *self.logged):
+            output.show_results(results)
 
     def stopping(self, seconds: float | None) -> None:
         """Report a stop request; see `Output.stopping`."""

@@ -30,6 +30,8 @@ class PlanLines(Output):
     ) -> None:
         super().__init__(statistics, out, errors)
         self._outliner = outliner or Outliner(FILE_BY_FILE, 1)
+        self.is_headed = False
+        """Whether the lines are under the name of the mirror, and do not begin with it."""
         self._changes: list[tuple[str, str]] = []
         self._refused = 0
 
@@ -51,6 +53,10 @@ class PlanLines(Output):
         if not is_whole(event.report):
             return lines
         return [*lines, *outline_lines(self._outliner.outline()), plan_summary(event.report, self._refused)]
+
+    def say(self, line: str) -> None:
+        """Queue a line for ``out``."""
+        self.queue.add(self.out, self._stamped(line if self.is_headed else self._named(line)))
 
     def errors_of(self, event: Event) -> Sequence[str]:
         """Return warnings as well as failures."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import attrs
 
+from actorsync.planning.admission.ceiling import FIRST_PATIENCE, LONGEST_PATIENCE, Share
+
 __all__ = ["Sizing"]
 
-#: Seconds from a rejected connection to the next try of one more; each further rejection doubles them.
-FIRST_PATIENCE, LONGEST_PATIENCE = 5.0, 300.0
 #: The same for a limit that an earlier run has found.
 LEARNT_PATIENCE = 60.0
 #: The first automatic size; it grows by half while the rate grows by at least a fifth of that.
@@ -25,12 +25,14 @@ class Sizing:
 
     ``ceiling`` is how many the server was seen to allow, None when it never rejected one; a run may begin with the
     ceiling of an earlier run. With ``is_automatic`` the size begins small and grows while that helps; otherwise it
-    begins with all that are allowed. Times are seconds since the beginning of the run.
+    begins with all that are allowed. Times are seconds since the beginning of the run. ``share`` is what the run may
+    have of the logins that several runs share.
     """
 
     cap: int
     ceiling: int | None = None
     is_automatic: bool = False
+    share: Share = attrs.Factory(Share)
     size: int = attrs.field(init=False)
     wanted: int | None = None
     """The most that the user wants for the time being; None for ``cap``."""

@@ -180,7 +180,7 @@ def secret_reader(name: str) -> Reader:
                 "{ prompt = true }"
             )
         form, argument = next(iter(value.items()))
-        return _source(form, argument, site, f"{site.name}: {site.table}.{name}")
+        return _source(form, argument, site, site.where(name))
 
     return read
 

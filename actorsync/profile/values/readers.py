@@ -55,12 +55,18 @@ _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 class Site:
     """The profile that is being read: its name in errors, and the directory that its relative paths refer to.
 
-    ``table`` is the current table.
+    ``table`` is the current table, and ``target`` the name of its target where there are several.
     """
 
     name: str
     base: Path
     table: str = "target"
+    target: str = ""
+
+    def where(self, key: str) -> str:
+        """Return how errors name a key of the current table."""
+        table = f"{self.table}.{self.target}" if self.target else self.table
+        return f"{self.name}: {table}.{key}"
 
 
 Reader = Callable[[Any, Site], Any]

@@ -20,6 +20,7 @@ from actorsync.model.messages import result_of
 from actorsync.model.report import Report
 from actorsync.model.text import display, shorten
 from actorsync.profile import EnvSecret, Profile
+from actorsync.profile.known_keys import with_name
 from actorsync.profile.values.place import Place
 
 __all__ = ["with_programs"]
@@ -47,6 +48,9 @@ def with_programs(pipeline: Pipeline, profile: Profile) -> Pipeline:
     if check:
         program = _Program("publish.check", check, profile)
         pipeline = attrs.evolve(pipeline, check=_in_turn(program.run, pipeline.check))
+    if profile.is_canary and profile.canary_check:
+        program = _Program(with_name("target.canary-check", profile.name), profile.canary_check, profile)
+        pipeline = attrs.evolve(pipeline, last_check=_in_turn(program.run, pipeline.last_check))
     if hooks.after:
         program = _Program("hooks.after", hooks.after, profile)
         pipeline = attrs.evolve(pipeline, after_run=partial(_after, pipeline.after_run, program))
@@ -133,9 +137,11 @@ def _shown(output: bytes) -> str:
 
 def _environment(profile: Profile) -> dict[str, str]:
     """Return the environment of a program: ours, without secrets, and where the profile is."""
-    secret = {*_secret_variables(profile.source), *_secret_variables(profile.target)}
+    places = (profile.source, profile.target, *profile.siblings)
+    secret = {variable for place in places for variable in _secret_variables(place)}
     rest = {name: value for name, value in os.environ.items() if name not in secret and not name.startswith(_OWN)}
-    return {**rest, f"{_OWN}PROFILE": str(profile.path)}
+    name = {f"{_OWN}TARGET": profile.name} if profile.name else {}
+    return {**rest, f"{_OWN}PROFILE": str(profile.path), **name}
 
 
 def _secret_variables(place: Place) -> set[str]:

@@ -26,7 +26,8 @@ __all__ = ["check_command", "check_ini", "check_json", "check_sql", "check_yaml"
 _OTHERS = frozenset(
     [
         *("apt", "cat", "cd", "cp", "crontab", "curl", "echo", "git", "install", "journalctl", "keyring", "loginctl"),
-        *("ls", "mkdir", "mv", "npm", "openssl", "pass", "pytest", "rm", "ssh-keygen", "ssh-keyscan", "systemctl"),
+        *("ls", "mkdir", "mv", "npm", "openssl", "pass", "pytest", "rm", "ssh", "ssh-keygen", "ssh-keyscan"),
+        "systemctl",
     ]
 )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorsync.planning.admission.pool_size import FIRST_PATIENCE, LEARNT_PATIENCE, LONGEST_PATIENCE, Sizing
+from actorsync.planning.admission.ceiling import FIRST_PATIENCE, LONGEST_PATIENCE
+from actorsync.planning.admission.pool_size import LEARNT_PATIENCE, Sizing
 
 
 def test_fixed_size_begins_with_all_that_are_allowed() -> None:

@@ -1,4 +1,4 @@
-"""Events as flat records for ``--json``, one JSON object a line. Pure: no I/O, no clock.
+"""Events as flat records for `--json` and `/events`, one JSON object a line. Pure: no I/O, no clock.
 
 Records keep names and texts from outside as they are; JSON escapes them. `docs/cli.md` lists every record.
 """

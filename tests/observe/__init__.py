@@ -1,0 +1,1 @@
+"""Tests of what others may see of a run."""
