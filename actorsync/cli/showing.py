@@ -9,7 +9,8 @@ from functools import partial
 from typing import Literal
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.output.lines import JsonLines, Lines, Output
+from actorsync.cli.output.json_lines import JsonLines
+from actorsync.cli.output.lines import Lines, Output
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.streams import Sink
 from actorsync.cli.process.log_file import LogFile

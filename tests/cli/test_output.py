@@ -15,7 +15,8 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.output.lines import JsonLines, Lines, Output
+from actorsync.cli.output.json_lines import JsonLines
+from actorsync.cli.output.lines import Lines, Output
 from actorsync.cli.output.live_view import LiveView
 from actorsync.cli.output.plan_lines import PlanLines
 from actorsync.cli.output.streams import Sink

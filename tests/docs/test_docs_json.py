@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.output.lines import JsonLines
+from actorsync.cli.output.json_lines import JsonLines
 from actorsync.cli.output.plan_lines import outline_record
 from actorsync.errors import ProfileError
 from actorsync.model.json_records import records_of

@@ -8,7 +8,8 @@ from typing import Any, TextIO
 import attrs
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.output.lines import JsonLines, Output
+from actorsync.cli.output.json_lines import JsonLines
+from actorsync.cli.output.lines import Output
 from actorsync.model.event import Event, RemovalsDelayed, RemovalsRefused, RemovalsWithheld, Retired, Stopped, Warned
 from actorsync.model.messages import change_of, entries_text, is_whole, plan_summary, warning_text
 from actorsync.model.operation import Done, Remove, Returned
