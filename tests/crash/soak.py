@@ -1,10 +1,12 @@
 """Soak test: mirror a changing source for a long time over a network that fails, and measure memory and descriptors.
 
     python -m tests.crash.soak --minutes 30
+    python -m tests.crash.soak --minutes 120 --watch --reconnect 60
 
 One process mirrors one source repeatedly (`run_forever`, with journal files) to ProFTPD over FTP and to OpenSSH over
-SFTP at the same time. Proxies reset all connections every ``--reconnect`` seconds. The process samples its own use of
-resources, and compares the first quarter of the time with the last one.
+SFTP at the same time. With ``--watch`` it follows one change a second, and compares everything each ten minutes.
+Proxies reset all connections every ``--reconnect`` seconds. The process samples its own use of resources, and compares
+the first quarter of the time with the last one.
 
 The exit code is 1 when memory or the number of descriptors grew, when a server had a file that is not whole, or when a
 mirror is not exact at the end. It is 2 when the servers cannot run.
@@ -70,6 +72,13 @@ class Settings:
     traces: int = 0
     """How many places in the code with the largest growth to print, by tracemalloc."""
     seed: int = 1
+    is_watching: bool = False
+    """Whether changes are followed, instead of a pass over everything each second."""
+
+    @property
+    def changes(self) -> int:
+        """How many files change each second."""
+        return 1 if self.is_watching else self.files // 30
 
     @property
     def warm_up(self) -> float:
@@ -261,7 +270,7 @@ class Soak:
 
     async def _change(self) -> None:
         while True:
-            self.source.change(self.settings.files // 30)  # not in a thread: each thread keeps an arena of memory
+            self.source.change(self.settings.changes)  # not in a thread: each thread keeps an arena of memory
             await trio.sleep(min(1.0, self.settings.reconnect / 4))
 
     async def _cut(self) -> None:
@@ -348,7 +357,7 @@ def _most(samples: Sequence[Sample], name: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _mirrors(folder: Path, source: Path) -> AsyncIterator[list[Mirror]]:
+async def _mirrors(folder: Path, source: Path, how: str) -> AsyncIterator[list[Mirror]]:
     """Start both servers, each behind a proxy and with an empty folder to mirror to."""
     with contextlib.ExitStack() as stack:
         places = {name: folder / name for name in ("ftp", "sftp")}
@@ -363,19 +372,33 @@ async def _mirrors(folder: Path, source: Path) -> AsyncIterator[list[Mirror]]:
             keys = f'key-file = "{sftp.client_key}"\nknown-hosts = "{sftp.known_hosts}"'
             yield [
                 Mirror(
-                    "proftpd", _profile(folder, source, ftp, proxy.host, login), ftp.root / _FOLDER, proxy.cut, proxy
+                    "proftpd",
+                    _profile(folder, source, ftp, proxy.host, f"{login}\n{how}"),
+                    ftp.root / _FOLDER,
+                    proxy.cut,
+                    proxy,
                 ),
-                Mirror("openssh", _profile(folder, source, sftp, wire.host, keys), sftp.root / _FOLDER, wire.cut),
+                Mirror(
+                    "openssh",
+                    _profile(folder, source, sftp, wire.host, f"{keys}\n{how}"),
+                    sftp.root / _FOLDER,
+                    wire.cut,
+                ),
             ]
 
 
-def _profile(folder: Path, source: Path, server: FtpTarget | SshTarget, host: str, login: str) -> Profile:
+#: How the passes of a mirror follow one another, as the last lines of its profile are the table ``[sync]``.
+_EVERY = '[sync]\nevery = "1s"'
+_WATCHING = '[watch]\nreconcile-every = "10m"\n[sync]\nwatch = true'
+
+
+def _profile(folder: Path, source: Path, server: FtpTarget | SshTarget, host: str, more: str) -> Profile:
     url = server.url(_FOLDER).replace(server.host, host)
     path = folder / f"{server.name}.toml"
     path.touch(0o600)
     path.write_text(
-        f'[source]\npath = "{source}"\n[target]\nurl = "{url}"\n{login}\n'
-        '[sync]\nconnections = 3\nevery = "1s"\ndelete = true\nmax-delete = "100%"\n'
+        f'[source]\npath = "{source}"\n[target]\nurl = "{url}"\n{more}\n'
+        'connections = 3\ndelete = true\nmax-delete = "100%"\n'
     )
     return load_profile(path)
 
@@ -387,7 +410,7 @@ async def soak(settings: Settings, folder: Path) -> tuple[str, list[str]]:
     state = folder / "state"
     os.environ["XDG_STATE_HOME"] = os.fspath(state)
     source = Source(folder / "source", settings.files, random.Random(settings.seed))
-    async with _mirrors(folder, source.root) as mirrors:
+    async with _mirrors(folder, source.root, _WATCHING if settings.is_watching else _EVERY) as mirrors:
         run = Soak(settings, source, mirrors, state)
         await run.run()
     return run.table(), run.verdict()
@@ -403,6 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--descriptors", type=int, default=4, help="how many more descriptors may be open at the end")
     parser.add_argument("--traces", type=int, default=0, help="print this many places whose memory grew most")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--watch", action="store_true", help="follow changes, one a second")
     asked = parser.parse_args(arguments)
     for missing in (debian_servers.available("proftpd"), ssh_servers.available(ssh_servers.OPENSSH)):
         if missing:
@@ -416,6 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.descriptors,
         asked.traces,
         asked.seed,
+        asked.watch,
     )
     share_one_heap()  # as ``actorsync run`` does
     began = time.monotonic()

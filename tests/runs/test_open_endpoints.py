@@ -96,7 +96,10 @@ def test_the_policy_has_the_settings_of_the_profile(source: Path) -> None:
         "sync.links=error",
         "sync.max-depth=2",
     )
-    assert policy_of(profile) == Policy(
+    policy = policy_of(profile)
+    assert policy.bandwidth is not None
+    assert policy.bandwidth.limit is None  # until a user sets one
+    assert attrs.evolve(policy, bandwidth=None) == Policy(
         Selection(max_depth=2),
         MaxDelete(5, is_percent=False),
         delete=True,
