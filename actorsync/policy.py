@@ -127,6 +127,10 @@ class Clock:
     blocking: Blocking = in_thread
 
 
+def _do_nothing() -> None:
+    pass
+
+
 @attrs.frozen(eq=False)
 class RunOptions:
     """Everything that the caller of a run supplies, besides the two trees and the journal.
@@ -141,6 +145,7 @@ class RunOptions:
     ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
     ``shares`` is what it may have of the logins that several runs share.
     ``upcoming`` tells displays what comes next while the source is watched.
+    ``begun`` is called when the journal is open and the secrets are known: the run cannot be refused any more.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -160,6 +165,7 @@ class RunOptions:
     listings: ListingReader | None = None
     shares: Shares = attrs.Factory(Shares)
     upcoming: Upcoming = attrs.Factory(Upcoming)
+    begun: Callable[[], object] = _do_nothing
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
+
 import attrs
 import trio
 
-__all__ = ["Control"]
+__all__ = ["Control", "path_below"]
+
+
+def path_below(text: str) -> str:
+    """Return a path that a user has written, such as ``./a//b`` or ``/a/b``, as paths below the root are named."""
+    return posixpath.normpath(text).strip("/")
 
 
 @attrs.define(eq=False)
@@ -19,6 +26,8 @@ class Control:
     """The highest number of connections from now on, at most that of the policy; None for that of the policy."""
     retries: set[str] = attrs.Factory(set)
     """Parked paths that the next pass tries, whatever their delay."""
+    wishes: int = 0
+    """Grows with each wish for a pass: `retry` and `rescan`."""
     _is_paused: bool = False
     _is_rescan_due: bool = False
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
@@ -41,6 +50,7 @@ class Control:
     def retry(self, path: str) -> None:
         """Let the next pass try a path that is parked. It begins as soon as it may."""
         self.retries.add(path)
+        self.wishes += 1
         self.notify()
 
     def take_retries(self) -> frozenset[str]:
@@ -52,6 +62,7 @@ class Control:
     def rescan(self) -> None:
         """Let the next pass look at the whole source. It begins as soon as it may."""
         self._is_rescan_due = True
+        self.wishes += 1
         self.notify()
 
     def take_rescan(self) -> bool:
@@ -76,6 +87,11 @@ class Control:
     async def changed(self) -> None:
         """Wait until something changes."""
         await self._changed.park()
+
+    async def until_wish(self, known: int) -> None:
+        """Wait until there is a wish for a pass that is newer than ``known``, a value of ``wishes``."""
+        while self.wishes == known:
+            await self._changed.park()
 
     async def until_resumed(self, unless: trio.Event | None = None) -> None:
         """Wait while the run is paused, or until ``unless`` is set."""

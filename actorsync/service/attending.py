@@ -119,16 +119,11 @@ async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
         raise failure
 
 
-async def run_attended(
-    profile: Profile,
-    options: RunOptions,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> Report:
+async def run_attended(profile: Profile, options: RunOptions) -> Report:
     """Mirror once, as `run_once` does, with what the profile asks for beside it."""
     job = job_for(profile, options)
     async with attended([job]):
-        return await run_once(profile, job.options, task_status=task_status)
+        return await run_once(profile, job.options)
 
 
 def _is_observed(job: Job) -> bool:

@@ -53,10 +53,12 @@ async def _passes(profile: Profile, options: RunOptions, period: float, *, is_re
     async with first.ready() as (journal, secrets):
         if first.is_stopped:
             return first.unbegun().exit_code
-        mirror, due = first, trio.current_time()
+        mirror, due, control, wishes = first, trio.current_time(), options.control, 0
 
         async def one_pass() -> Report:
-            nonlocal mirror, due
+            nonlocal mirror, due, wishes
+            wishes = control.wishes
+            control.take_rescan()  # each pass is one
             is_due = trio.current_time() >= due
             if is_due:
                 due = trio.current_time() + profile.audit.every
@@ -64,7 +66,10 @@ async def _passes(profile: Profile, options: RunOptions, period: float, *, is_re
             mirror = later
             return report
 
-        return await repeat(one_pass, period, options.shutdown)
+        async def wish() -> None:
+            await control.until_wish(wishes)
+
+        return await repeat(one_pass, period, options.shutdown, wish, control.until_resumed)
 
 
 def require_repeatable(profile: Profile) -> None:
@@ -82,11 +87,13 @@ async def repeat(
     period: float,
     shutdown: Shutdown,
     wake_up: WakeUp = trio.sleep_forever,
+    resumed: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
 ) -> int:
     """Make passes, one after the other, until stopped; return the exit code of the run.
 
     A pass begins ``period`` seconds after the last one began, or earlier when ``wake_up()`` returns, but never sooner
-    than `BREATH` seconds after the last one ended. Passes that were missed are not made up for.
+    than `BREATH` seconds after the last one ended, and not before ``resumed()`` returns. Passes that were missed are
+    not made up for.
 
     A pass that failed is followed by another, unless the failure is permanent: a refused login, or a fatal error. Then
     the exit code is that of the pass. A drain during a pass ends with that pass and its exit code. A drain between two
@@ -97,11 +104,13 @@ async def repeat(
         report = await one_pass()
         if shutdown.draining.is_set() or report.exit_code not in GOES_ON:
             return report.exit_code
-        if await _is_stopped_before(began + period, shutdown, wake_up):
+        if await _is_stopped_before(began + period, shutdown, wake_up, resumed):
             return 0
 
 
-async def _is_stopped_before(due: float, shutdown: Shutdown, wake_up: WakeUp) -> bool:
+async def _is_stopped_before(
+    due: float, shutdown: Shutdown, wake_up: WakeUp, resumed: Callable[[], Awaitable[object]]
+) -> bool:
     """Wait until the next pass may begin, and return False; or until a drain is requested, and return True."""
     earliest = trio.current_time() + BREATH
     try:
@@ -110,6 +119,7 @@ async def _is_stopped_before(due: float, shutdown: Shutdown, wake_up: WakeUp) ->
             with trio.move_on_at(max(due, earliest)):
                 await wake_up()
                 await trio.sleep_until(earliest)
+            await resumed()
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise the_cause(group) from None
