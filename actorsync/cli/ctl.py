@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from actorsync.cli.options import DEFAULT, choose, for_each, only_option, print_lines, set_option
-from actorsync.cli.output.going_on import mirror_lines
 from actorsync.cli.output.streams import tell
-from actorsync.service.asking.messages import TAKES_VALUE, VERBS, Request
+from actorsync.service.asking.verbs import TAKES_VALUE, VERBS
 
 if TYPE_CHECKING:
     from actorsync.profile import Profile
+    from actorsync.service.asking.messages import Request
 
 __all__ = ["ctl", "read_words"]
 
@@ -41,10 +40,13 @@ def ctl(words: tuple[str, ...], as_json: bool, only: tuple[str, ...], overrides:
 
 
 def _ask(profile: Profile, request: Request, *, as_json: bool) -> int:
+    from actorsync.cli.output.going_on import mirror_lines
     from actorsync.service.asking.client import ask_run
 
     answer = ask_run(profile, request)
     if as_json:
+        import json
+
         document = answer.status or {("error" if answer.code else "text"): answer.text}
         print_lines([json.dumps(document)])
     elif answer.code:
@@ -68,4 +70,6 @@ def read_words(words: tuple[str, ...]) -> tuple[Path, Request]:
     if len(values) != (verb in TAKES_VALUE):
         takes = "takes one value" if verb in TAKES_VALUE else "takes no value"
         raise click.UsageError(f"{verb} {takes}")
+    from actorsync.service.asking.messages import Request
+
     return path, Request(verb, *values)
