@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -21,7 +21,6 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.actors.watching.upcoming import Upcoming
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
-from actorsync.endpoints.wrappers.shared_listing import ListingReader
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry
@@ -32,6 +31,9 @@ from actorsync.planning.modes import Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
+
+if TYPE_CHECKING:
+    from actorsync.endpoints.wrappers.shared_listing import ListingReader
 
 __all__ = ["Clock", "Companion", "Policy", "RunOptions", "token_source"]
 

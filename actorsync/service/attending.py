@@ -19,7 +19,6 @@ from actorsync.model.event import Warned
 from actorsync.model.report import Report
 from actorsync.observe.board import Board
 from actorsync.observe.history import KEPT
-from actorsync.observe.metrics_file import MetricsFile
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile, Secret
 from actorsync.profile.values.service_readers import Listen
@@ -143,6 +142,8 @@ async def _attendants(
             attendants.append(await _server(listen, of_it, board, warn, stack))
     for path in dict.fromkeys(job.profile.observe.metrics_file for job in jobs):
         if path is not None:
+            from actorsync.observe.metrics_file import MetricsFile  # most profiles have none
+
             of_file = [job.state for job in jobs if job.profile.observe.metrics_file == path]
             attendants.append(MetricsFile(path, board.of(of_file), warn))
     for job in jobs:

@@ -13,7 +13,6 @@ import trio
 from actorsync.errors import ActorsyncError, JournalLocked, ProfileError, StageFailed
 from actorsync.model.messages import RESULTS, summary
 from actorsync.model.report import Report
-from actorsync.runs.repeating.repeat import require_repeatable, run_forever
 from actorsync.runs.runner import run_once
 from actorsync.service.jobs import Job
 
@@ -75,6 +74,8 @@ def mirror(*, is_once: bool = False, is_rebuilding: bool = False) -> Work:
 
     async def work(job: Job) -> int:
         if job.profile.repeats and not is_once:
+            from actorsync.runs.repeating.repeat import require_repeatable, run_forever  # a single pass does without
+
             require_repeatable(job.profile)
             return await run_forever(job.profile, job.options, is_rebuilding=is_rebuilding)
         report = await run_once(job.profile, job.options, is_rebuilding=is_rebuilding)

@@ -49,6 +49,17 @@ def test_version_and_help_import_nothing_that_is_slow_to_import() -> None:
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_garbage_is_collected_after_the_imports_of_a_program() -> None:
+    code = (
+        "import gc; from actorsync.cli.process.imports import importing\n"
+        "with importing(is_program=False): assert gc.isenabled()\n"
+        "assert gc.get_freeze_count() == 0\n"
+        "with importing(is_program=True): assert not gc.isenabled()\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > 0"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_version_and_profile_errors_do_not_import_trio() -> None:
     code = (
         "import sys; from actorsync.cli.commands import run_command; "

@@ -17,7 +17,6 @@ from actorsync.runs.mirror import Mirror
 from actorsync.runs.observing import observing
 from actorsync.runs.options import options_for
 from actorsync.runs.repeating.endings import GOES_ON
-from actorsync.runs.repeating.watched import watch_forever
 
 __all__ = ["BREATH", "WakeUp", "repeat", "require_repeatable", "run_forever"]
 
@@ -40,6 +39,8 @@ async def run_forever(profile: Profile, options: RunOptions | None = None, *, is
     require_repeatable(profile)
     async with observing(options or options_for(profile)) as observed:
         if profile.sync.watch:
+            from actorsync.runs.repeating.watched import watch_forever  # needed only here: other runs start faster
+
             return await watch_forever(Mirror(profile, observed, is_rebuilding))
         assert profile.sync.every is not None, "the profile does not say how often"
         return await _passes(profile, observed, profile.sync.every, is_rebuilding=is_rebuilding)
