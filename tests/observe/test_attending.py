@@ -192,8 +192,10 @@ def test_nothing_of_it_is_imported_without_a_profile_that_asks_for_it() -> None:
     code = "import sys, actorsync.cli.foreground; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"h11", "prometheus_client", "http.client", "urllib.request", "opentelemetry"} & set(loaded)
-    needless = ("observe.metrics_file", "observe.ping", "runs.repeating.watched", "service.control_verbs")
-    needless += ("service.notifying", "service.reloading", "service.targets", "endpoints.wrappers.shared_listing")
+    needless = [
+        *("observe.metrics_file", "observe.ping", "runs.repeating.watched", "service.control_verbs"),
+        *("service.notifying", "service.reloading", "service.targets", "endpoints.wrappers.shared_listing"),
+    ]
     assert not {f"actorsync.{name}" for name in needless} & set(loaded)
 
 
