@@ -32,6 +32,7 @@ from actorsync.planning.modes import Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
+from actorsync.planning.watching.shrinking import Shrinking
 
 __all__ = ["Clock", "Companion", "Policy", "RunOptions", "token_source"]
 
@@ -141,6 +142,7 @@ class RunOptions:
     ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
     ``shares`` is what it may have of the logins that several runs share.
     ``upcoming`` tells displays what comes next while the source is watched.
+    ``shrinking`` lets the removal guards count over passes that follow one another; None for a single run.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -160,6 +162,7 @@ class RunOptions:
     listings: ListingReader | None = None
     shares: Shares = attrs.Factory(Shares)
     upcoming: Upcoming = attrs.Factory(Upcoming)
+    shrinking: Shrinking | None = None
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)
