@@ -434,9 +434,12 @@ async def test_an_outage_is_shown_once_while_the_source_is_watched() -> None:
     lost = Reconnecting(1, "connection refused", 0.5)
     down = Report(5, 0.0, 0.4, error="h could not be reached", left=1, is_partial=True)
     good = Report(0, 0.0, 0.4, copied=1, copied_bytes=5, is_partial=True)
-    again = a_pass(down, lost)
+    again = a_pass(down, lost, Retired(1, "connection refused"))
     shown = await lines_for([*FIRST, *again, *again, *again, *a_pass(good)])
-    assert [line for line in shown if "refused" in line] == ["connection 1: connection refused; reconnecting in 0.5 s"]
+    assert [line for line in shown if "refused" in line] == [
+        "connection 1: connection refused; reconnecting in 0.5 s",
+        "connection 1 failed for good: connection refused",
+    ]
     assert [line for line in shown if "could not be reached" in line] == ["actorsync: h could not be reached"]
     assert shown[-1] == "1 copied (5 B) in 0.4 s"
 

@@ -31,6 +31,7 @@ from actorsync.model.event import (
     Reconnecting,
     RemovalsRefused,
     RemovalsWithheld,
+    Retired,
     Started,
     Stopped,
     Warned,
@@ -306,8 +307,7 @@ class Lines(Output):
             case Started(source, target, connections, automatic):
                 self._progress_at = trio.current_time() + _PROGRESS_SECONDS
                 self._reported.clear()
-                self._parked = 0
-                self._withheld, self._withheld_before = "", self._withheld
+                self._parked, self._withheld, self._withheld_before = 0, "", self._withheld
                 self.rate = Rate()
                 self.rate.add(trio.current_time(), 0)
                 if self._has_started:
@@ -323,7 +323,7 @@ class Lines(Output):
             case PassBegan(_, directories):
                 self.is_partial = directories is not None
                 return []
-            case Reconnecting() if self._is_outage:
+            case Reconnecting() | Retired() if self._is_outage:
                 return []
             case Warned(text):
                 return [warning_text(text)]
