@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import the_cause
 from actorsync.errors import ProfileError
 from actorsync.model.report import Report
+from actorsync.planning.watching.shrinking import Shrinking
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.mirror import Mirror
@@ -34,10 +36,12 @@ async def run_forever(profile: Profile, options: RunOptions | None = None, *, is
     The journal stays locked between passes, and each secret is looked up once. With ``sync.every`` alone, the endpoints
     are new for each pass: a source that is a symbolic link is followed to its current target, and a password that was
     changed on the server is tried once. From the second pass on, paths that keep failing are parked for longer and
-    longer, and the target is looked at every ``audit.every`` only: each look is a login.
+    longer, and the target is looked at every ``audit.every`` only: each look is a login. The removal guards count over
+    all passes of an hour, see `Shrinking`.
     """
     require_repeatable(profile)
-    async with observing(options or options_for(profile)) as observed:
+    options = attrs.evolve(options or options_for(profile), shrinking=Shrinking())
+    async with observing(options) as observed:
         if profile.sync.watch:
             from actorsync.runs.repeating.watched import watch_forever  # needed only here: other runs start faster
 
