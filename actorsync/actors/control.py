@@ -19,6 +19,8 @@ class Control:
     """The highest number of connections from now on, at most that of the policy; None for that of the policy."""
     retries: set[str] = attrs.Factory(set)
     """Parked paths that the next pass tries, whatever their delay."""
+    has_next_pass: bool = False
+    """Whether passes follow one another. If not, nothing follows a retry or a rescan."""
     _is_paused: bool = False
     _is_rescan_due: bool = False
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
