@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 import trio
 
@@ -23,6 +25,7 @@ class Control:
     """Whether passes follow one another. If not, nothing follows a retry or a rescan."""
     _is_paused: bool = False
     _is_rescan_due: bool = False
+    _directories: set[str] = attrs.Factory(set)
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
 
     @property
@@ -55,6 +58,17 @@ class Control:
         """Let the next pass look at the whole source. It begins as soon as it may."""
         self._is_rescan_due = True
         self.notify()
+
+    def look_at(self, directories: Iterable[str]) -> None:
+        """Let the next pass look at these directories, where passes look at a part. It begins as soon as it may."""
+        self._directories.update(directories)
+        self.notify()
+
+    def take_directories(self) -> frozenset[str]:
+        """Return the directories that are to be looked at, and forget them."""
+        directories = frozenset(self._directories)
+        self._directories.clear()
+        return directories
 
     def take_rescan(self) -> bool:
         """Return whether a rescan is wanted, and forget it."""

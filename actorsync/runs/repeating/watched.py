@@ -32,6 +32,9 @@ __all__ = ["watch_forever"]
 #: What the spread of full passes is where the user says how often they are: none.
 _EXACTLY: Final = 0.5
 
+#: Seconds of rest that a canary waits for beside ``watch.settle``.
+_AFTER_OTHERS: Final = 0.05
+
 
 async def watch_forever(mirror: Mirror) -> int:
     """Mirror the whole source, and then each change of it, until stopped; return the exit code.
@@ -62,8 +65,10 @@ async def watch_forever(mirror: Mirror) -> int:
 def agenda_of(profile: Profile) -> Agenda:
     """Return the agenda of a run that begins, as the profile says."""
     watch, every = profile.watch, profile.sync.every
+    # Others wait for a pass of the canary that began no earlier than their own: it lets them go first.
+    settle = watch.settle + _AFTER_OTHERS if profile.is_canary else watch.settle
     spread: Callable[[], float] = random.random if every is None else lambda: _EXACTLY
-    return Agenda(watch.settle, watch.settle_max, every or watch.reconcile_every, spread)
+    return Agenda(settle, watch.settle_max, every or watch.reconcile_every, spread)
 
 
 @attrs.define(eq=False)
