@@ -76,7 +76,8 @@ class _Warnings:
 async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
     """Do beside the block what the profiles of ``jobs`` ask for in ``[observe]``; yield the board of all of them.
 
-    Jobs with the same ``listen`` share a server, and jobs with the same ``metrics-file`` a file.
+    Jobs with the same ``listen`` share a server, jobs with the same ``metrics-file`` a file, and jobs with the same
+    ``ping`` its requests.
 
     None of it slows a run, or ends it: what does not work is a warning. After the block it takes at most a second and a
     half. Raises what the block raises. Before the block:
@@ -150,13 +151,13 @@ async def _attendants(
         if path is not None:
             of_file = [job.state for job in jobs if job.profile.observe.metrics_file == path]
             attendants.append(MetricsFile(path, board.of(of_file), warn))
-    for job in jobs:
-        if job.profile.observe.ping is not None:
+    for url in dict.fromkeys(job.profile.observe.ping for job in jobs):
+        if url is not None:
             from actorsync.observe.ping import Ping  # http.client takes a while to import
 
-            attendants.append(Ping(job.profile.observe.ping, job.state, warn))
-        if job.profile.observe.traces:
-            attendants.append(_traces(job, warn))
+            of_url = [job.state for job in jobs if job.profile.observe.ping == url]
+            attendants.append(Ping(url, of_url, warn))
+    attendants.extend(_traces(job, warn) for job in jobs if job.profile.observe.traces)
     return attendants
 
 
