@@ -169,9 +169,11 @@ async def test_limited_content_has_its_descriptor_and_a_rate_limit_hook(tmp_path
 # Runs.
 
 
-def test_profile_without_a_limit_has_no_bandwidth_object(tmp_path: Path) -> None:
+def test_limit_is_that_of_the_profile(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('[source]\npath = "a"\n[target]\nurl = "b"\n')
-    assert policy_of(load_profile(tmp_path / "p.toml")).bandwidth is None
+    unlimited = policy_of(load_profile(tmp_path / "p.toml")).bandwidth
+    assert unlimited is not None
+    assert unlimited.limit is None  # until a user sets one
     limited = policy_of(load_profile(tmp_path / "p.toml", ["sync.bwlimit=512K"])).bandwidth
     assert limited is not None
     assert limited.limit == 512 * KIB

@@ -76,6 +76,7 @@ async def test_lines_show_start_problems_and_summary() -> None:
     assert await lines_for(EVERY_EVENT) == [
         "watching 12 directories (inotify)",
         "changes may have been missed (the queue of changes has overflowed): comparing everything",
+        "paused",
         "mirroring /src to ftp://h/, 4 connections",
         "failed: x: Permission denied",
         "the root of the target is empty: listing the whole target, nothing is taken for granted",
