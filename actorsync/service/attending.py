@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
@@ -28,7 +28,10 @@ from actorsync.runs.runner import run_once
 from actorsync.service.control import control
 from actorsync.service.jobs import Job, job_for
 
-__all__ = ["attended", "run_attended"]
+if TYPE_CHECKING:
+    from actorsync.observe.traces import Traces
+
+__all__ = ["attended", "require_observable", "run_attended"]
 
 #: Seconds that the end of a run may be delayed by what is beside it.
 _ENDING: Final = 1.5
@@ -161,16 +164,33 @@ async def _attendants(
     return attendants
 
 
+def require_observable(profile: Profile) -> None:
+    """Look for what a run needs for ``[observe]``: the token, and the packages for traces. Blocks.
+
+    Raises:
+        ProfileError: one of them is missing, so a run would not begin.
+    """
+    table = profile.observe
+    if table.listen is not None and table.token is not None:
+        table.token.resolve()
+    if table.traces:
+        _traces_of(profile)
+
+
 def _traces(job: Job, warn: Callable[[str], None]) -> Attendant:
     """Return the traces of a mirror. Raises `ProfileError` without the packages for them."""
+    return _traces_of(job.profile)(job.state, warn)
+
+
+def _traces_of(profile: Profile) -> type[Traces]:
     try:
         from actorsync.observe.traces import Traces  # takes 65 ms to import, and is an extra
     except ImportError:
         way_out = 'install them: pip install "actorsync[otel]"'
         raise ProfileError(
-            f"{job.profile.path}: observe.traces: the packages of OpenTelemetry are missing; {way_out}"
+            f"{profile.path}: observe.traces: the packages of OpenTelemetry are missing; {way_out}"
         ) from None
-    return Traces(job.state, warn)
+    return Traces
 
 
 async def _server(
