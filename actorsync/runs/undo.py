@@ -21,6 +21,7 @@ from actorsync.errors import OperationRefused, PlanOutdated, ProfileError
 from actorsync.journal import Journal
 from actorsync.journal.trash_memory import Undone
 from actorsync.model.entry import Entry, Kind, ancestors
+from actorsync.model.event import RemovalIntended
 from actorsync.model.report import Report
 from actorsync.model.text import counted
 from actorsync.model.trash import Trashed
@@ -211,6 +212,7 @@ class _Undo:
             await self._files(steps)
         elif act is Act.RENAME:
             moves = [Relocation(it.now, it.trashed.place or "", is_back=True) for it in steps if it.now is not None]
+            await self._doom(steps)
             await self._record(steps, await self.line.call(lambda session: session.move(moves)))
         elif act is Act.MAKE:
             await self._record(
@@ -269,12 +271,18 @@ class _Undo:
     async def _drop(self, steps: Sequence[UndoStep]) -> None:
         """Remove directories. One that holds something of others stays, and that is no failure."""
         entries = [it.now for it in steps if it.now is not None]
+        await self._doom(steps)
         removed = await self.line.call(lambda session: session.remove(entries))
         results = [
             result if isinstance(result, OperationRefused) else None if result else step.now
             for step, result in zip(steps, removed, strict=True)
         ]
         await self._record(steps, results)
+
+    async def _doom(self, steps: Sequence[UndoStep]) -> None:
+        """Record that paths may be gone from now on: an undo that is broken off must not leave them as known."""
+        fact = RemovalIntended(tuple(step.path for step in steps))
+        await trio.to_thread.run_sync(self.journal.apply, [fact])
 
     async def _record(
         self,

@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from tests.support.tiers import amount
+from tests.support.world.climate import NO_CLIMATE, Climate
 from tests.support.world.simulation import simulate
 from tests.support.world.watching import WatchedStory
 
@@ -20,9 +21,12 @@ BLOCK = 100
 #: Every seed that ever found something.
 REGRESSIONS = [260]
 
+#: The same, of stories with more kinds of trouble. 114: an undo was broken off while it removed directories.
+WITH_CLIMATE = [114]
 
-def tell(seed: int) -> WatchedStory:
-    story = WatchedStory(seed)
+
+def tell(seed: int, climate: Climate = NO_CLIMATE) -> WatchedStory:
+    story = WatchedStory(seed, climate)
     try:
         simulate(story)
     except BaseException as error:
@@ -46,6 +50,10 @@ else:
     @pytest.mark.parametrize("seed", REGRESSIONS)
     def test_story_that_once_went_wrong(seed: int) -> None:
         tell(seed)
+
+    @pytest.mark.parametrize("seed", WITH_CLIMATE)
+    def test_story_with_more_trouble_that_once_went_wrong(seed: int) -> None:
+        tell(seed, Climate.of(seed))
 
     @pytest.mark.scaled
     @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
