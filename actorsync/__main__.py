@@ -17,7 +17,11 @@ def main() -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # with a character that a terminal cannot show, it is shown escaped
                 stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        from actorsync.cli.commands import run_command  # here, so that a Ctrl-C during the import is seen to
+        # Imported here, so that a Ctrl-C during the import is seen to.
+        from actorsync.cli.process.imports import importing
+
+        with importing(is_program=True):
+            from actorsync.cli.commands import run_command
 
         code = run_command(sys.argv[1:], is_program=True)
     except KeyboardInterrupt:

@@ -16,10 +16,12 @@ from actorsync.library.given_profile import load_profiles as load_profiles
 from actorsync.library.given_profile import make_profile as make_profile
 from actorsync.library.many import Reports as Reports
 from actorsync.library.many import run_many as run_many
-from actorsync.library.open_sync import ConnectionState as ConnectionState
-from actorsync.library.open_sync import Levels as Levels
-from actorsync.library.open_sync import Sync as Sync
 from actorsync.library.open_sync import open_sync as open_sync
+from actorsync.library.open_sync import open_syncs as open_syncs
+from actorsync.library.sync import ConnectionState as ConnectionState
+from actorsync.library.sync import Levels as Levels
+from actorsync.library.sync import Sync as Sync
+from actorsync.library.syncs import Syncs as Syncs
 from actorsync.model.entry import Entry as Entry
 from actorsync.model.entry import Kind as Kind
 from actorsync.model.entry import Listing as Listing

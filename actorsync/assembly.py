@@ -26,7 +26,6 @@ from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
-from actorsync.endpoints.wrappers.shared_listing import SharedSource
 from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.entry import Root, parent_of
 from actorsync.model.event import TrashOpened
@@ -120,7 +119,7 @@ def assemble(source: Source, target: Endpoint, journal: RunJournal, options: Run
     stages = options.pipeline.listing_stages
     return Actors(
         scanner=_scanner(
-            seen.listed if options.listings is None else SharedSource(seen.listed, options.listings),
+            seen.listed if options.listings is None else options.listings.source(seen.listed),
             second_look,
             planner,
             options,
@@ -260,6 +259,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             settle=policy.delete_settle,
             is_partial=options.within is not None,
             control=options.control,
+            shrinking=options.shrinking,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),

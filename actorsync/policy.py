@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -21,7 +21,6 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.actors.watching.upcoming import Upcoming
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
-from actorsync.endpoints.wrappers.shared_listing import ListingReader
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry
@@ -32,6 +31,10 @@ from actorsync.planning.modes import Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
+from actorsync.planning.watching.shrinking import Shrinking
+
+if TYPE_CHECKING:
+    from actorsync.endpoints.wrappers.shared_listing import ListingReader
 
 __all__ = ["Clock", "Companion", "Policy", "RunOptions", "token_source"]
 
@@ -127,6 +130,10 @@ class Clock:
     blocking: Blocking = in_thread
 
 
+def _do_nothing() -> None:
+    pass
+
+
 @attrs.frozen(eq=False)
 class RunOptions:
     """Everything that the caller of a run supplies, besides the two trees and the journal.
@@ -141,6 +148,8 @@ class RunOptions:
     ``listings`` are those that this run shares with other runs of the source; None for a run that scans alone.
     ``shares`` is what it may have of the logins that several runs share.
     ``upcoming`` tells displays what comes next while the source is watched.
+    ``begun`` is called when the journal is open and the secrets are known: the run cannot be refused any more.
+    ``shrinking`` lets the removal guards count over passes that follow one another; None for a single run.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -160,6 +169,8 @@ class RunOptions:
     listings: ListingReader | None = None
     shares: Shares = attrs.Factory(Shares)
     upcoming: Upcoming = attrs.Factory(Upcoming)
+    begun: Callable[[], object] = _do_nothing
+    shrinking: Shrinking | None = None
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

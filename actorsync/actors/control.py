@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Iterable
+
 import attrs
 import trio
 
-__all__ = ["Control"]
+__all__ = ["Control", "path_below"]
+
+
+def path_below(text: str) -> str:
+    """Return a path that a user has written, such as ``./a//b`` or ``/a/b``, as paths below the root are named."""
+    return posixpath.normpath(text).strip("/")
 
 
 @attrs.define(eq=False)
@@ -19,8 +27,11 @@ class Control:
     """The highest number of connections from now on, at most that of the policy; None for that of the policy."""
     retries: set[str] = attrs.Factory(set)
     """Parked paths that the next pass tries, whatever their delay."""
+    has_next_pass: bool = False
+    """Whether passes follow one another. If not, nothing follows a retry or a rescan."""
     _is_paused: bool = False
     _is_rescan_due: bool = False
+    _directories: set[str] = attrs.Factory(set)
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
 
     @property
@@ -53,6 +64,17 @@ class Control:
         """Let the next pass look at the whole source. It begins as soon as it may."""
         self._is_rescan_due = True
         self.notify()
+
+    def look_at(self, directories: Iterable[str]) -> None:
+        """Let the next pass look at these directories, where passes look at a part. It begins as soon as it may."""
+        self._directories.update(directories)
+        self.notify()
+
+    def take_directories(self) -> frozenset[str]:
+        """Return the directories that are to be looked at, and forget them."""
+        directories = frozenset(self._directories)
+        self._directories.clear()
+        return directories
 
     def take_rescan(self) -> bool:
         """Return whether a rescan is wanted, and forget it."""

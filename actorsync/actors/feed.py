@@ -26,6 +26,8 @@ class Feed:
     that is stopping no longer waits; the feed then grows by the events that are left.
 
     With ``is_endless`` the iterator goes on after `Stopped`, until `close`: for a run that is repeated.
+
+    ``changed`` is where readers and the recorder wait. Feeds that one reader reads have it in common.
     """
 
     is_read: bool = False
@@ -74,10 +76,20 @@ class Feed:
     async def __anext__(self) -> Event:
         await trio.lowlevel.checkpoint()
         self.is_read = True
-        while not self._events:
-            if self._is_over:
+        while (event := self.take()) is None:
+            if self.is_at_end:
                 raise StopAsyncIteration
             await self._changed.park()
-        event = self._events.popleft()
-        self._changed.unpark_all()
         return event
+
+    def take(self) -> Event | None:
+        """Return the next event; None if there is none yet."""
+        if not self._events:
+            return None
+        self._changed.unpark_all()
+        return self._events.popleft()
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether every event was read, and none comes."""
+        return self._is_over and not self._events

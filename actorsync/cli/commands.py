@@ -40,6 +40,7 @@ from actorsync.cli.options import (
     show_of,
 )
 from actorsync.cli.output.streams import FREE, Sink, tell, tell_bug
+from actorsync.cli.process.imports import importing
 from actorsync.cli.run import run
 from actorsync.cli.service import service
 from actorsync.cli.trash import history, trash
@@ -102,8 +103,9 @@ def plan(
     Each line is a change: + new, * changed, - removed, ! removed (foreign), > moved, % new mode.
     """
     with logging_to(log_file) as log:
-        chosen = choose(profiles, directory, overrides, only)
-        from actorsync.cli import foreground
+        with importing(is_program=bool(is_program)):
+            chosen = choose(profiles, directory, overrides, only)
+            from actorsync.cli import foreground
 
         options = foreground.PlanOptions(
             as_json, has_exit_code, save_to=save_to, ends_afterwards=bool(is_program), log=log
@@ -137,8 +139,9 @@ def audit(
     """
     show = show_of(as_json, False, quiet)
     with logging_to(log_file) as log:
-        chosen = choose(profiles, None, overrides, only)
-        from actorsync.cli import foreground
+        with importing(is_program=bool(is_program)):
+            chosen = choose(profiles, None, overrides, only)
+            from actorsync.cli import foreground
 
         options = foreground.Options(show, ends_afterwards=bool(is_program), log=log)
         return foreground.audit(chosen, options, is_whole=is_whole)

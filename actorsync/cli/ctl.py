@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from actorsync.cli.options import DEFAULT, choose, for_each, only_option, print_lines, set_option
-from actorsync.cli.output.going_on import mirror_lines
 from actorsync.cli.output.streams import tell
-from actorsync.service.asking.messages import TAKES_VALUE, VERBS, Request
+from actorsync.service.asking.verbs import TAKES_VALUE, VERBS
 
 if TYPE_CHECKING:
     from actorsync.profile import Profile
+    from actorsync.service.asking.messages import Request
 
 __all__ = ["ctl", "read_words"]
 
@@ -56,11 +55,14 @@ def ctl(words: tuple[str, ...], as_json: bool, only: tuple[str, ...], overrides:
 
 def _ask(profile: Profile, *, request: Request, as_json: bool, is_named: bool) -> int:
     """Ask one run, and print its answer; with the name of the target if ``is_named``."""
+    from actorsync.cli.output.going_on import mirror_lines
     from actorsync.service.asking.client import ask_run
 
     answer = ask_run(profile, request)
     before = f"{profile.name}: " if is_named else ""
     if as_json:
+        import json
+
         name = {"mirror": profile.name} if is_named else {}
         print_lines([json.dumps(answer.status or {**name, ("error" if answer.code else "text"): answer.text})])
     elif answer.code:
@@ -88,4 +90,6 @@ def read_words(words: tuple[str, ...]) -> tuple[Path, Request]:
             raise click.UsageError(f"the profile comes first: actorsync ctl {values[-1]} {verb}")
         takes = "takes one value" if verb in TAKES_VALUE else "takes no value"
         raise click.UsageError(f"{verb} {takes}")
+    from actorsync.service.asking.messages import Request
+
     return path, Request(verb, *values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,23 +20,21 @@ from actorsync.cli.output.streams import FREE, tell, tell_bug
 from actorsync.cli.process.log_file import LogFile
 from actorsync.cli.process.malloc import share_one_heap
 from actorsync.cli.showing import Show, outputs_for, stamped
+from actorsync.endpoints.shared.resource_limits import require_descriptors
 from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.event import Event
 from actorsync.model.messages import change_of
 from actorsync.planning.publishing.forecast import Outliner
 from actorsync.profile import Profile, format_duration, load_profile
-from actorsync.runs.repeating.repeat import require_repeatable
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan
 from actorsync.runs.saved_plan import Plan
-from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter
+from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter, has_terminal
 from actorsync.service.attending import attended
 from actorsync.service.beside import beside
 from actorsync.service.chosen import Chosen
 from actorsync.service.exit_codes import CANCELLED, worst
 from actorsync.service.jobs import Job, jobs_for
 from actorsync.service.manager.systemd import from_environment
-from actorsync.service.notifying import notifying
-from actorsync.service.reloading import has_terminal, reload_when_asked, reloading
 from actorsync.service.running import Ended, mirror, refused, run_jobs, what_raised
 
 if TYPE_CHECKING:
@@ -79,12 +77,19 @@ def run(profiles: Profile | Chosen, options: Options) -> int:
 
     @asynccontextmanager
     async def serving(jobs: Sequence[Job], work: Work) -> AsyncIterator[Work]:
-        async with attended(jobs), notifying(jobs, systemd, work) as noted:
-            if options.is_once:
-                yield noted
-                return
-            async with beside(reload_when_asked, asked, jobs, systemd):
-                yield reloading(noted, partial(_load_again, options), private)
+        # What a single pass does not need is not imported for it: it starts faster.
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(attended(jobs))
+            if systemd is not None:
+                from actorsync.service.notifying import notifying
+
+                work = await stack.enter_async_context(notifying(jobs, systemd, work))
+            if repeats:
+                from actorsync.service.reloading import reload_when_asked, reloading
+
+                await stack.enter_async_context(beside(reload_when_asked, asked, jobs, systemd))
+                work = reloading(work, partial(_load_again, options), private)
+            yield work
 
     repeats = not options.is_once and any(profile.repeats for profile in for_all.profiles.values())
     is_service = repeats and not has_terminal()
@@ -108,6 +113,8 @@ def _often(options: Options, profile: Profile) -> str:
 
 def _ask_to_run(options: Options, profile: Profile) -> Profile:
     if profile.repeats and not options.is_once:
+        from actorsync.runs.repeating.repeat import require_repeatable
+
         require_repeatable(profile)
     return ask_first(profile, is_rebuilding=options.is_rebuilding)
 
@@ -149,6 +156,8 @@ def _with_all(
     reload: Callable[[], object] | None = None,
 ) -> int:
     """Do ``work`` with each profile, all at the same time; return the worst exit code."""
+    if chosen.is_several:
+        require_descriptors(len(chosen.profiles))
     jobs = jobs_for(chosen.profiles, chosen.files if options.log is None else [*chosen.files, options.log.path])
     output = outputs_for(options.show, options.log, jobs, often, verb, is_several=chosen.is_several)
     for job in jobs:

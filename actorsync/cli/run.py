@@ -19,6 +19,7 @@ from actorsync.cli.options import (
     set_option,
     show_of,
 )
+from actorsync.cli.process.imports import importing
 
 __all__ = ["run"]
 
@@ -72,8 +73,9 @@ def run(
         raise click.UsageError("--dry-run and --rebuild cannot be combined: a dry run changes nothing.")
     with logging_to(log_file) as log:
         more = [*(["sync.watch=true"] if watch else []), *([] if bwlimit is None else [f"sync.bwlimit={bwlimit}"])]
-        chosen = choose(profiles, directory, (*overrides, *more), only)
-        from actorsync.cli import foreground
+        with importing(is_program=bool(is_program)):
+            chosen = choose(profiles, directory, (*overrides, *more), only)
+            from actorsync.cli import foreground
 
         if dry_run:
             plan = foreground.PlanOptions(as_json, ends_afterwards=bool(is_program), log=log)

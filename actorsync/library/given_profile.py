@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from actorsync import profile as profiles
+from actorsync.errors import ProfileError
+from actorsync.model.text import display
 from actorsync.profile import Profile
 
 __all__ = ["Given", "given_profile", "load_profile", "load_profiles", "make_profile"]
 
 #: The tables that are arguments of their own, beside the keys of ``[sync]``.
-_TABLES: Final = ("audit", "shutdown")
+_TABLES: Final = ("audit", "observe", "shutdown", "watch")
 
 #: A place: a local path, a URL, or a table with the keys of ``[source]`` or ``[target]``.
 Given: TypeAlias = str | os.PathLike[str] | Mapping[str, object]
@@ -23,11 +25,17 @@ def load_profile(profile: str | os.PathLike[str], overrides: Mapping[str, object
     """Read and check a profile. ``overrides`` are keys that replace its own: ``{"sync.delete": True}``.
 
     A value of ``overrides`` is what TOML would make of it (``True``, ``8``, ``["*.tmp"]``), or a text as ``--set``
-    takes it. Raises `ProfileError`, one line that names the file, the key, the reason, and what to do. Blocks.
+    takes it. Raises `ProfileError`, one line that names the file, the key, the reason, and what to do; also for a file
+    with several targets, see `load_profiles`. Blocks.
     """
-    if not isinstance(overrides or {}, Mapping):  # such as the texts that ``--set`` takes
-        raise TypeError('overrides= takes a mapping: {"sync.delete": True}')
-    return profiles.load_profile(Path(profile), values=overrides or {})
+    found = load_profiles(profile, overrides)
+    if len(found) > 1:
+        names = ", ".join(display(one.name) for one in found)
+        raise ProfileError(
+            f"{display(os.fspath(profile))}: has several targets, {names}, and this works on one; use run_many or "
+            f'open_syncs, or give one of load_profiles(..., only=["{display(found[0].name)}"])'
+        )
+    return found[0]
 
 
 def load_profiles(
@@ -37,7 +45,7 @@ def load_profiles(
 
     ``only`` are names of targets: the others are left out. Otherwise as `load_profile`.
     """
-    if not isinstance(overrides or {}, Mapping):
+    if not isinstance(overrides or {}, Mapping):  # such as the texts that ``--set`` takes
         raise TypeError('overrides= takes a mapping: {"sync.delete": True}')
     return profiles.load_profiles(Path(profile), values=overrides or {}, only=only)
 
@@ -47,9 +55,9 @@ def make_profile(source: Given, target: Given, **keys: object) -> Profile:
 
     ``source`` and ``target`` are a local path, a URL, or a table with the keys of ``[source]`` or ``[target]``:
     ``{"url": "sftp://deploy@example.com/srv/www", "key_file": "deploy_key"}``. ``keys`` are those of ``[sync]``,
-    and ``audit`` and ``shutdown`` with a table each: ``audit={"repair": "fix"}``. In names of keys, ``_`` and ``-`` are
-    the same. A relative path is relative to the current directory. The journal is
-    the one of a file with the same source and target. Raises `ProfileError` as `load_profile` does. Blocks.
+    and ``audit``, ``observe``, ``shutdown`` and ``watch`` with a table each: ``audit={"repair": "fix"}``. In names of
+    keys, ``_`` and ``-`` are the same. A relative path is relative to the current directory. The journal is the one of
+    a file with the same source and target. Raises `ProfileError` as `load_profile` does. Blocks.
     """
     from_url = isinstance(source, str) and "://" in source
     places = {"source": _table(source, "url" if from_url else "path"), "target": _table(target, "url")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TypeAlias
@@ -27,7 +27,7 @@ from actorsync.service.jobs import jobs_for
 from actorsync.service.names import name_all, refuse_doubles
 from actorsync.service.running import Ended, mirror, refused, run_jobs
 
-__all__ = ["Reports", "run_many"]
+__all__ = ["NamedObserver", "Reports", "chosen_profiles", "raised_by", "run_many", "with_name"]
 
 #: Called with each event and the name of its mirror: a plain function that does not wait, or an async function.
 NamedObserver: TypeAlias = Callable[[FromTarget], object]
@@ -89,25 +89,32 @@ def run_many(
     """
     require_no_trio()
     require_observers(observers)
-    chosen = _chosen(profiles, only, overrides or {}).answered(ask_first).without_followers()
+    chosen = chosen_profiles(profiles, only, overrides or {}).answered(ask_first).without_followers()
     added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms)
     jobs = jobs_for(chosen.profiles, chosen.files, added)
     for job in jobs:
         for observer in observers:
-            job.add_observer(_with_name(job.name, observer))
+            job.add_observer(with_name(job.name, observer))
 
     async def main() -> Sequence[Ended]:
         return await run_jobs(jobs, mirror(is_once=True), is_once=True)
 
     ended = run_stoppable(main, [job.shutdown for job in jobs], stop) if jobs else ()
     results = [*(refused(it.name, it.error) for it in chosen.refused), *ended]
-    for result in results:
-        if result.raised is not None and (result.bug is not None or isinstance(result.raised, StageFailed)):
-            raise result.raised
+    if (failure := raised_by(results)) is not None:
+        raise failure
     return Reports({result.name: result.report for result in results})
 
 
-def _chosen(
+def raised_by(results: Iterable[Ended]) -> Exception | None:
+    """Return what a stage, a hook or an observer of some mirrors raised, or a bug: the first one; None without any."""
+    for result in results:
+        if result.raised is not None and (result.bug is not None or isinstance(result.raised, StageFailed)):
+            return result.raised
+    return None
+
+
+def chosen_profiles(
     profiles: Sequence[Profile | str | os.PathLike[str]], only: Sequence[str], overrides: Mapping[str, object]
 ) -> Chosen:
     """Load the profiles. Raises the error of the first that cannot be used."""
@@ -125,7 +132,7 @@ def _chosen(
     return Chosen(named, files=files)
 
 
-def _with_name(name: str, observer: NamedObserver) -> Observer:
+def with_name(name: str, observer: NamedObserver) -> Observer:
     """Return an observer of one mirror that passes its events on with its name."""
     if not is_async(observer):
         return wraps(observer)(lambda event: observer(FromTarget(name, event)))

@@ -68,7 +68,9 @@ class Mirror:
             async with contextlib.AsyncExitStack() as companions:
                 for companion in self.options.companions:
                     await companions.enter_async_context(companion(journal, self.publish))
-                yield journal, await self.secrets()
+                secrets = await self.secrets()
+                self.options.begun()
+                yield journal, secrets
 
     async def warn_of_doubts(self) -> None:
         """Publish a warning for each text in the profile that hardly means what it says. See `doubts_of`."""

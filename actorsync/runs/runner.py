@@ -54,24 +54,16 @@ def ask_first(profile: Profile, *, is_plan: bool = False, is_rebuilding: bool = 
     return profile.answered(only_source=not asks_for_target)
 
 
-async def run_once(
-    profile: Profile,
-    options: RunOptions | None = None,
-    *,
-    is_rebuilding: bool = False,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> Report:
+async def run_once(profile: Profile, options: RunOptions | None = None, *, is_rebuilding: bool = False) -> Report:
     """Mirror once, and return the report. The journal is locked meanwhile.
 
     ``is_rebuilding`` moves an unusable journal aside and starts a new one: the target is then surveyed, and the files
-    on it are adopted or replaced, but not removed. ``task_status`` is started when the journal is open and the secrets
-    are known: from then on the run cannot be refused.
+    on it are adopted or replaced, but not removed.
     """
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     async with observing(options or options_for(profile)) as observed:
         mirror = Mirror(profile, observed, is_rebuilding)
         async with mirror.ready() as (journal, secrets):
-            task_status.started()
             return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
 

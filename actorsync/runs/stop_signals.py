@@ -22,7 +22,7 @@ import attrs
 import outcome
 import trio
 
-__all__ = ["CANCEL_SECONDS", "LEAVE_SECONDS", "Step", "StopRequests", "abortable", "drain_on_enter"]
+__all__ = ["CANCEL_SECONDS", "LEAVE_SECONDS", "Step", "StopRequests", "abortable", "drain_on_enter", "has_terminal"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,15 @@ _LAST_WORDS: Final = 0.1
 
 def _say_nothing() -> None:
     """Do nothing: the default for ``last_words``."""
+
+
+def has_terminal() -> bool:
+    """Return whether the process has a controlling terminal: it is gone when SIGHUP arrives, and the run is to end."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 @attrs.frozen

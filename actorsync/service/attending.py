@@ -19,7 +19,6 @@ from actorsync.model.event import Warned
 from actorsync.model.report import Report
 from actorsync.observe.board import Board
 from actorsync.observe.history import KEPT
-from actorsync.observe.metrics_file import MetricsFile
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile, Secret
 from actorsync.profile.values.service_readers import Listen
@@ -123,16 +122,11 @@ async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
         raise failure
 
 
-async def run_attended(
-    profile: Profile,
-    options: RunOptions,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> Report:
+async def run_attended(profile: Profile, options: RunOptions) -> Report:
     """Mirror once, as `run_once` does, with what the profile asks for beside it."""
     job = job_for(profile, options)
     async with attended([job]):
-        return await run_once(profile, job.options, task_status=task_status)
+        return await run_once(profile, job.options)
 
 
 def _is_observed(job: Job) -> bool:
@@ -152,6 +146,8 @@ async def _attendants(
             attendants.append(await _server(listen, of_it, board, warn, stack))
     for path in dict.fromkeys(job.profile.observe.metrics_file for job in jobs):
         if path is not None:
+            from actorsync.observe.metrics_file import MetricsFile  # most profiles have none
+
             of_file = [job.state for job in jobs if job.profile.observe.metrics_file == path]
             attendants.append(MetricsFile(path, board.of(of_file), warn))
     for url in dict.fromkeys(job.profile.observe.ping for job in jobs):

@@ -27,7 +27,6 @@ from actorsync.observe.board import Board
 from actorsync.service.asking.address import connectable, is_trusted_peer, socket_path
 from actorsync.service.asking.messages import LONGEST_REQUEST, Answer, read_request
 from actorsync.service.beside import beside
-from actorsync.service.control_verbs import Verbs
 from actorsync.service.jobs import Job
 
 __all__ = ["control"]
@@ -71,7 +70,7 @@ class ControlSocket:
         try:
             with bound:
                 async with trio.open_nursery() as answers:
-                    serving = _Serving(Verbs(self.job, self.board, publish), answers)
+                    serving = _Serving(self.job, self.board, publish, answers)
                     try:
                         async with beside(serving.run, trio.SocketListener(trio.socket.from_stdlib_socket(bound))):
                             yield
@@ -113,7 +112,9 @@ def _bind(path: Path) -> socket.socket:
 class _Serving:
     """The clients of one socket."""
 
-    verbs: Verbs
+    job: Job
+    board: Board
+    publish: Callable[[Event], None]
     answers: trio.Nursery
     """Where requests are answered: answers may take a moment longer than the run."""
     _places: trio.Semaphore = attrs.field(factory=lambda: trio.Semaphore(_CLIENTS), init=False)
@@ -159,12 +160,14 @@ class _Serving:
             await trio.aclose_forcefully(stream)
 
     async def _act(self, line: bytes) -> Answer:
+        from actorsync.service.control_verbs import Verbs  # most runs are asked nothing: they start faster
+
         try:
             request = read_request(line)
         except ValueError as error:
             return Answer(f"the request cannot be read: {error}", ProfileError.exit_code)
         try:
-            return await self.verbs.act(request)
+            return await Verbs(self.job, self.board, self.publish).act(request)
         except ActorsyncError as error:
             return Answer(str(error), error.exit_code)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import posixpath
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,6 +11,7 @@ import attrs
 import trio
 
 from actorsync import __version__
+from actorsync.actors.control import path_below
 from actorsync.errors import ProfileError
 from actorsync.journal import read_troubles, state_directory
 from actorsync.model.event import Changed, Event
@@ -96,7 +96,7 @@ class Verbs:
 
     async def _retry(self, value: str) -> Answer:
         self._require_next_pass("retry")
-        path = posixpath.normpath(value).removeprefix("./").strip("/")
+        path = path_below(value)
         identity = self.job.profile.identity
         troubles = await trio.to_thread.run_sync(read_troubles, state_directory(), identity, abandon_on_cancel=True)
         if not any(trouble.path == path and is_parked(trouble) for trouble in troubles):
@@ -127,7 +127,7 @@ class Verbs:
         return Answer("", status=status)
 
     def _require_next_pass(self, verb: str) -> None:
-        if not self.job.profile.repeats:
+        if not self.job.control.has_next_pass:
             raise ProfileError(f"{verb}: this run ends after its pass; start another run when it has ended")
 
 

@@ -5,7 +5,6 @@ A profile that cannot be used changes nothing: the run goes on with the one that
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -28,19 +27,10 @@ from actorsync.service.jobs import Job
 from actorsync.service.manager.systemd import Systemd
 from actorsync.service.targets import Work
 
-__all__ = ["Reloading", "has_terminal", "reload_when_asked", "reloading"]
+__all__ = ["Reloading", "reload_when_asked", "reloading"]
 
 #: Exit codes that end a run for good, whatever the next profile says: a login must not be tried again and again.
 _FINAL: Final = frozenset({LoginRefused.exit_code, ActorsyncError.exit_code})
-
-
-def has_terminal() -> bool:
-    """Return whether the process has a controlling terminal: it is gone when SIGHUP arrives, and the run is to end."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
 
 
 async def reload_when_asked(

@@ -13,14 +13,13 @@ import trio
 from actorsync.errors import ActorsyncError, JournalLocked, ProfileError, StageFailed
 from actorsync.model.messages import RESULTS, summary
 from actorsync.model.report import Report
-from actorsync.runs.repeating.repeat import require_repeatable, run_forever
 from actorsync.runs.runner import run_once
 from actorsync.service.jobs import Job
 
 if TYPE_CHECKING:
     from actorsync.service.targets import Work
 
-__all__ = ["Ended", "mirror", "refused", "run_jobs", "what_raised"]
+__all__ = ["Ended", "end_of", "mirror", "refused", "run_jobs", "what_raised"]
 
 #: The results that no run has, because it did not begin.
 _NOT_BEGUN: Final = dict.fromkeys((ProfileError.exit_code, JournalLocked.exit_code), "not begun")
@@ -75,6 +74,8 @@ def mirror(*, is_once: bool = False, is_rebuilding: bool = False) -> Work:
 
     async def work(job: Job) -> int:
         if job.profile.repeats and not is_once:
+            from actorsync.runs.repeating.repeat import require_repeatable, run_forever  # a single pass does without
+
             require_repeatable(job.profile)
             return await run_forever(job.profile, job.options, is_rebuilding=is_rebuilding)
         report = await run_once(job.profile, job.options, is_rebuilding=is_rebuilding)
@@ -99,7 +100,7 @@ async def run_jobs(
         work = together(jobs, work, is_once=is_once)
 
     async def one(job: Job) -> None:
-        result = results[job.name] = await _end_of(job, work)
+        result = results[job.name] = await end_of(job, work)
         if ended is not None:
             ended(result)
 
@@ -109,7 +110,8 @@ async def run_jobs(
     return [results[job.name] for job in jobs]
 
 
-async def _end_of(job: Job, work: Work) -> Ended:
+async def end_of(job: Job, work: Work) -> Ended:
+    """Do ``work`` with a job, and return how it ended, whatever it raises."""
     try:
         code = await work(job)
     except Exception as error:  # noqa: BLE001 - it ends this job, and no other

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,6 +101,35 @@ def test_gentle_upload_example_leaves_big_files(site: Site) -> None:
 def test_deploy_example_mirrors(example: str, site: Site) -> None:
     site.put("a", b"1")
     assert site.run(example).startswith("1 files sent, 0 ")
+    assert contents(site.root) == contents(site.source)
+
+
+def test_watch_example_mirrors_each_change_until_a_signal(site: Site) -> None:
+    site.put("a", b"1")
+    command = [sys.executable, os.fspath(EXAMPLES / "watch.py"), os.fspath(site.profile)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+
+        def read_until(line: str) -> None:
+            """Read up to a line. The end of the output is an error."""
+            for one in process.stdout or ():
+                lines.append(one)
+                if one == line:
+                    return
+            pytest.fail(f"no line {line!r} among {lines}")
+
+        try:
+            read_until("p: done: a\n")
+            read_until("p: in sync\n")
+            site.put("b", b"2")
+            read_until("p: done: b\n")
+            read_until("p: in sync\n")
+            process.send_signal(signal.SIGINT)
+            read_until("stopped\n")
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
     assert contents(site.root) == contents(site.source)
 
 

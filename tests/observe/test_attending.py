@@ -191,7 +191,12 @@ async def test_observer_that_raises_does_not_stop_what_is_beside_the_run(source:
 def test_nothing_of_it_is_imported_without_a_profile_that_asks_for_it() -> None:
     code = "import sys, actorsync.cli.foreground; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert not {"h11", "prometheus_client", "urllib.request", "opentelemetry"} & set(loaded)
+    assert not {"h11", "prometheus_client", "http.client", "urllib.request", "opentelemetry"} & set(loaded)
+    needless = [
+        *("observe.metrics_file", "observe.ping", "runs.repeating.watched", "service.control_verbs"),
+        *("service.notifying", "service.reloading", "service.targets", "endpoints.wrappers.shared_listing"),
+    ]
+    assert not {f"actorsync.{name}" for name in needless} & set(loaded)
 
 
 async def test_end_of_a_run_does_not_wait_for_what_hangs_beside_it(

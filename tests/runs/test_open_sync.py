@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +195,45 @@ async def test_two_profiles_run_in_two_blocks(profile: Path, tmp_path: Path) -> 
             copied += isinstance(event, Done)
     assert one.report.copied == two.report.copied == 20
     assert copied >= 20
+
+
+PROGRAM = """
+import sys, trio
+from actorsync import open_sync
+from actorsync.events import Stopped
+
+async def main():
+    async with open_sync(sys.argv[1], watch=sys.argv[2] == "watch", observers=[said]) as sync:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+
+def said(event):
+    print("pass over" if isinstance(event, Stopped) else "event", flush=True)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("how", ["watch", "once"])
+def test_an_interrupt_of_the_program_cancels_the_run_and_is_raised(how: str, profile: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM, os.fspath(profile), how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            errors = process.stderr.read()
+            process.wait(30)
+        finally:
+            process.kill()
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode != 0
+    assert intents_of(profile) == []
+    assert actorsync.run(profile).exit_code == 0
+    source, target = pair(profile)
+    assert source == target, "no temporary is left"
 
 
 def test_public_names_are_imported_when_first_used() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from actorsync import events
 from actorsync.model.entry import WHOLE_TREE, Entry, Kind, Scope
 from actorsync.model.operation import (
     Compare,
@@ -17,6 +18,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from tests.support.every_event import EVERY_EVENT
 
 FILE = Entry("x", Kind.FILE)
 
@@ -65,3 +67,7 @@ def test_operation_changes_the_target_unless_it_says_otherwise(operation: Operat
 
 def test_operations_on_different_sides_are_different() -> None:
     assert Remove(FILE, side=Side.SOURCE) != Remove(FILE)
+
+
+def test_programs_can_name_every_event_of_a_run() -> None:
+    assert {type(event).__name__ for event in EVERY_EVENT} <= {*events.__all__}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from actorsync.planning.watching.agenda import Agenda
+if TYPE_CHECKING:
+    from actorsync.planning.watching.agenda import Agenda
 
 __all__ = ["Upcoming"]
 

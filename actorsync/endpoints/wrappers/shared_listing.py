@@ -65,6 +65,10 @@ class ListingReader:
     _is_prepared: bool = False
     _sessions: int = 0
 
+    def source(self, source: Source) -> SharedSource:
+        """Return a source whose listings are shared."""
+        return SharedSource(source, self)
+
     def prepare(self, since: float) -> None:
         """Begin the next pass now: others keep what they list from ``since`` on, until it has read that, or ended."""
         self.end()

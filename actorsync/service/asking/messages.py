@@ -12,27 +12,12 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["LONGEST_REQUEST", "TAKES_VALUE", "VERBS", "Answer", "Request", "read_answer", "read_request"]
+from actorsync.service.asking.verbs import TAKES_VALUE, VERBS
+
+__all__ = ["LONGEST_REQUEST", "Answer", "Request", "read_answer", "read_request"]
 
 #: Bytes of a request, at most.
 LONGEST_REQUEST: Final = 65_536
-
-#: The verbs, and what each does in a few words.
-VERBS: Final = {
-    "pause": "begin no file and no pass until resume",
-    "resume": "continue after pause",
-    "drain": "finish the transfers in progress and end, like the first Ctrl-C",
-    "cancel": "abort the transfers in progress and end, like the second Ctrl-C",
-    "bwlimit": "limit bytes per second: 512K, 2M; off removes the limit",
-    "connections": "use at most this many connections; auto: as many as the profile says",
-    "retry": "try this parked path in the next pass",
-    "rescan": "compare the whole source in the next pass, and begin it now",
-    "reload": "read the profile again when the pass in progress has ended",
-    "status": "show what the run does",
-}
-
-#: The verbs that take a value.
-TAKES_VALUE: Final = frozenset({"bwlimit", "connections", "retry"})
 
 
 @attrs.frozen
