@@ -45,6 +45,8 @@ _OPTIONS: Final = {
     ),
     **dict.fromkeys(("fix", "repair", "restore"), "it is a key of the profile: --set audit.repair=fix"),
     "all": "run, plan, check and status take --all DIRECTORY",
+    "json": "run, plan, apply, audit, history, trash list, rehearse and ctl have it",
+    "watch": "actorsync run has it; with listen in [observe], a page in the browser follows the run",
     **dict.fromkeys(("daemon", "background", "d"), "actorsync service install writes a service of systemd"),
     **dict.fromkeys(("target", "name"), "--only NAME takes one of several targets"),
     "p": 'the port is part of target.url: "sftp://user@host:2222/dir"',
