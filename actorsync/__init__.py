@@ -1,9 +1,9 @@
 """actorsync keeps a server an exact mirror of a directory, over N connections.
 
 A script calls `run`, `plan` and `apply`: they block, and Ctrl-C stops them gracefully. A program on trio uses
-`open_sync`. `run_many` and `open_syncs` mirror several targets. Events are in ``actorsync.events``, errors in ``actorsync.errors``, endpoints of your own begin with
-``actorsync.endpoints``, and embedded servers and faults for tests are in ``actorsync.testing``. A name in ``__all__``
-of one of these is public. Everything else may change.
+`open_sync`. `run_many` and `open_syncs` mirror several targets. Events are in ``actorsync.events``, errors in
+``actorsync.errors``, endpoints of your own begin with ``actorsync.endpoints``, and embedded servers and faults for
+tests are in ``actorsync.testing``. A name in ``__all__`` of one of these is public. Everything else may change.
 
 The layout, from the bottom up. Each layer imports only the layers before it:
 
