@@ -259,6 +259,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             settle=policy.delete_settle,
             is_partial=options.within is not None,
             control=options.control,
+            shrinking=options.shrinking,
         ),
         source=SourceQueries(
             digest=partial(digest_of, source.hashed),

@@ -31,6 +31,7 @@ from actorsync.planning.modes import Modes
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
+from actorsync.planning.watching.shrinking import Shrinking
 
 if TYPE_CHECKING:
     from actorsync.endpoints.wrappers.shared_listing import ListingReader
@@ -148,6 +149,7 @@ class RunOptions:
     ``shares`` is what it may have of the logins that several runs share.
     ``upcoming`` tells displays what comes next while the source is watched.
     ``begun`` is called when the journal is open and the secrets are known: the run cannot be refused any more.
+    ``shrinking`` lets the removal guards count over passes that follow one another; None for a single run.
 
     Raises `TypeError` for an observer that cannot be called.
     """
@@ -168,6 +170,7 @@ class RunOptions:
     shares: Shares = attrs.Factory(Shares)
     upcoming: Upcoming = attrs.Factory(Upcoming)
     begun: Callable[[], object] = _do_nothing
+    shrinking: Shrinking | None = None
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

@@ -28,7 +28,18 @@ if TYPE_CHECKING:
 #: The pages in reading order, by the heading that they stand under. One that is not there is left out; one that is
 #: there and not named here fails the build.
 PAGES = {
-    "Use it": ["quickstart", "deploy", "profile", "recipes", "observe", "any-to-any", "cli", "mistakes", "filesmirror"],
+    "Use it": [
+        "quickstart",
+        "deploy",
+        "watch",
+        "profile",
+        "recipes",
+        "observe",
+        "any-to-any",
+        "cli",
+        "mistakes",
+        "filesmirror",
+    ],
     "Build on it": ["library", "pipelines", "endpoints", "testing"],
     "Trust it": ["servers", "security", "reliability", "performance", "journal"],
     "Know it": ["design", "glossary", "contributing", "changelog"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable
 
 import attrs
 import trio
@@ -26,10 +27,11 @@ class Control:
     """The highest number of connections from now on, at most that of the policy; None for that of the policy."""
     retries: set[str] = attrs.Factory(set)
     """Parked paths that the next pass tries, whatever their delay."""
-    wishes: int = 0
-    """Grows with each wish for a pass: `retry` and `rescan`."""
+    has_next_pass: bool = False
+    """Whether passes follow one another. If not, nothing follows a retry or a rescan."""
     _is_paused: bool = False
     _is_rescan_due: bool = False
+    _directories: set[str] = attrs.Factory(set)
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
 
     @property
@@ -50,7 +52,6 @@ class Control:
     def retry(self, path: str) -> None:
         """Let the next pass try a path that is parked. It begins as soon as it may."""
         self.retries.add(path)
-        self.wishes += 1
         self.notify()
 
     def take_retries(self) -> frozenset[str]:
@@ -62,8 +63,18 @@ class Control:
     def rescan(self) -> None:
         """Let the next pass look at the whole source. It begins as soon as it may."""
         self._is_rescan_due = True
-        self.wishes += 1
         self.notify()
+
+    def look_at(self, directories: Iterable[str]) -> None:
+        """Let the next pass look at these directories, where passes look at a part. It begins as soon as it may."""
+        self._directories.update(directories)
+        self.notify()
+
+    def take_directories(self) -> frozenset[str]:
+        """Return the directories that are to be looked at, and forget them."""
+        directories = frozenset(self._directories)
+        self._directories.clear()
+        return directories
 
     def take_rescan(self) -> bool:
         """Return whether a rescan is wanted, and forget it."""
@@ -87,11 +98,6 @@ class Control:
     async def changed(self) -> None:
         """Wait until something changes."""
         await self._changed.park()
-
-    async def until_wish(self, known: int) -> None:
-        """Wait until there is a wish for a pass that is newer than ``known``, a value of ``wishes``."""
-        while self.wishes == known:
-            await self._changed.park()
 
     async def until_resumed(self, unless: trio.Event | None = None) -> None:
         """Wait while the run is paused, or until ``unless`` is set."""

@@ -30,6 +30,7 @@ from actorsync.profile.values.place import PORTS
 from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.profile_journal import check_journal_of
+from actorsync.service.attending import require_observable
 
 __all__ = ["Parent", "check", "report_on"]
 
@@ -47,6 +48,7 @@ async def check(profile: Profile) -> list[str]:
     check_journal_of(profile)
     for doubt in await trio.to_thread.run_sync(doubts_of, profile):
         Sink(sys.stderr).write(f"{warning_text(doubt)}\n")  # at once: what follows may fail because of it
+    await trio.to_thread.run_sync(require_observable, profile, abandon_on_cancel=True)
     secrets = await trio.to_thread.run_sync(profile.look_up, abandon_on_cancel=True)
     source, target = open_endpoints(profile, secrets)
     above = _above(profile, secrets)

@@ -20,6 +20,7 @@ from actorsync.cli.output.streams import FREE, tell, tell_bug
 from actorsync.cli.process.log_file import LogFile
 from actorsync.cli.process.malloc import share_one_heap
 from actorsync.cli.showing import Show, outputs_for, stamped
+from actorsync.endpoints.shared.resource_limits import require_descriptors
 from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.event import Event
 from actorsync.model.messages import change_of
@@ -155,6 +156,8 @@ def _with_all(
     reload: Callable[[], object] | None = None,
 ) -> int:
     """Do ``work`` with each profile, all at the same time; return the worst exit code."""
+    if chosen.is_several:
+        require_descriptors(len(chosen.profiles))
     jobs = jobs_for(chosen.profiles, chosen.files if options.log is None else [*chosen.files, options.log.path])
     output = outputs_for(options.show, options.log, jobs, often, verb, is_several=chosen.is_several)
     for job in jobs:

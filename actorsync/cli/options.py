@@ -164,8 +164,10 @@ def choose(paths: Sequence[Path], directory: Path | None, overrides: Sequence[st
     return chosen.choose(files, overrides, only=only)
 
 
-def for_each(chosen: Chosen, show: Callable[[Profile], int]) -> int:
+def for_each(chosen: Chosen, show: Callable[[Profile], int], *, has_headings: bool = True) -> int:
     """Call ``show`` with each profile, under its name if there are several, and return the worst exit code.
+
+    Without headings, what ``show`` prints names the profile.
 
     An error is one line, and the others are shown all the same. A cancellation ends it.
     """
@@ -177,7 +179,8 @@ def for_each(chosen: Chosen, show: Callable[[Profile], int]) -> int:
     for refusal in chosen.refused:
         tell(refusal.text)
     for number, (name, profile) in enumerate(chosen.profiles.items()):
-        print_lines([*([""] if number else []), f"{name}:"])
+        if has_headings:
+            print_lines([*([""] if number else []), f"{name}:"])
         try:
             codes.append(show(profile))
         except ActorsyncError as error:

@@ -22,8 +22,11 @@ _COMMANDS: Final = {
         ("new create setup config configure", "actorsync init writes a profile"),
         ("help", "actorsync --help lists the commands"),
         ("version", "actorsync --version shows the version"),
-        ("watch daemon", 'actorsync run repeats with every = "15m" in [sync]'),
-        ("log logs history", "actorsync status shows the last runs"),
+        ("watch follow live monitor", "actorsync run --watch mirrors each change as it happens"),
+        ("serve web dashboard metrics", 'a run has a status page with listen = "127.0.0.1:9417" in [observe]'),
+        ("daemon systemd install enable", "actorsync service install writes a service of systemd"),
+        ("pause resume stop drain cancel bwlimit retry rescan reload", "actorsync ctl shop.toml {command} does it"),
+        ("log logs", "actorsync status shows the last runs"),
         ("repair fix restore heal", "actorsync run --set audit.repair=fix restores what others have changed"),
         ("rm delete remove clean prune", "actorsync run removes what is gone from the source, with sync.delete = true"),
         ("compare verify-target", "actorsync audit compares the target with what runs have put there"),
@@ -41,9 +44,14 @@ _OPTIONS: Final = {
         ("force", "yes", "y", "no-confirm"), "nothing is asked; a guard that refuses says which key allows it"
     ),
     **dict.fromkeys(("fix", "repair", "restore"), "it is a key of the profile: --set audit.repair=fix"),
-    "all": "actorsync audit --all compares the whole target",
+    "all": "run, plan, check and status take --all DIRECTORY",
+    **dict.fromkeys(("daemon", "background", "d"), "actorsync service install writes a service of systemd"),
+    **dict.fromkeys(("target", "name"), "--only NAME takes one of several targets"),
     "p": 'the port is part of target.url: "sftp://user@host:2222/dir"',
 }
+
+#: What systemd does with a service, and `actorsync service` does not.
+_OF_SYSTEMD: Final = frozenset({"start", "stop", "restart", "reload", "enable", "disable"})
 
 #: How alike an option has to be that is suggested.
 _ALIKE: Final = 0.7
@@ -63,7 +71,9 @@ def _instead(error: click.ClickException) -> str | None:
         return _for_option(error.option_name, error.possibilities or ())
     words = error.format_message().split("'")
     if isinstance(error, click.UsageError) and error.message.startswith("No such command") and len(words) > 1:
-        way_out = _COMMANDS.get(words[1])
+        way_out = _COMMANDS.get(words[1], "").format(command=words[1]) or None
+        if error.ctx is not None and error.ctx.info_name == "service":
+            way_out = f"run: systemctl --user {words[1]} actorsync-NAME" if words[1] in _OF_SYSTEMD else None
         if way_out is None and (words[1].endswith(".toml") or "/" in words[1] or os.path.lexists(words[1])):
             way_out = "the command comes first: actorsync run shop.toml"
         return None if way_out is None else f"No such command '{words[1]}'; {way_out}"

@@ -48,6 +48,10 @@ _NOT_WRITABLE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 #: What to do when files of the journal cannot be written.
 _WRITABLE: Final = "make it writable, or set XDG_STATE_HOME to another directory"
 
+#: What to do when the process or the system has as many files open as it may.
+_TOO_MANY: Final = "allow more open files (ulimit -n, or LimitNOFILE= of a service), or mirror fewer at the same time"
+_NONE_FREE: Final = frozenset({errno.EMFILE, errno.ENFILE})
+
 #: What to do, by a part of what SQLite says.
 _WAYS_OUT: Final = {
     "locked": "another program is writing to it, such as a sqlite3 shell; close it",
@@ -174,6 +178,8 @@ def naming(where: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if "unable to open" in str(error) and (reason := _why_none_opens()):
+            raise FatalError(f"journal {where}: {reason}; {_TOO_MANY}") from error
         way_out = next((f"; {text}" for part, text in _WAYS_OUT.items() if part in str(error)), "")
         raise FatalError(f"journal {where}: {error}{way_out}") from error
     except sqlite3.ProgrammingError as error:  # it was closed
@@ -186,7 +192,25 @@ def naming(where: str) -> Iterator[None]:
         raise JournalUnusable(f"journal {where}: it is damaged ({error}); {_WAY_OUT}") from error
     except OSError as error:
         way_out = f"; {_WRITABLE}" if error.errno in _NOT_WRITABLE else ""
+        way_out = f"; {_TOO_MANY}" if error.errno in _NONE_FREE else way_out
         raise FatalError(f"journal {where}: {error.strerror or error}{way_out}") from error
+
+
+def _why_none_opens() -> str | None:
+    """Return why hardly a file can be opened, which SQLite does not tell from a missing permission; None if some can.
+
+    SQLite needs several files, and has closed those that it could open: eight are tried.
+    """
+    opened: list[int] = []
+    try:
+        for _ in range(8):
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 - each is closed below
+    except OSError as error:
+        return error.strerror if error.errno in _NONE_FREE else None
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return None
 
 
 def _log_of(path: Path) -> list[Path]:

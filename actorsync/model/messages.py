@@ -226,18 +226,18 @@ def is_whole(report: Report) -> bool:
 
 def _changes_text(report: Report) -> str:
     """Return the line of a pass over a part of the source: ``3 copied (1.2 KiB), 1 removed in 0.4 s``."""
-    counts = {
-        f"copied ({size_text(report.copied_bytes)})": report.copied,
-        "moved": report.moved,
-        "modes set": report.modes_set,
-        "directories made": report.directories_made,
-        "already there": report.adopted,
-        "removed": report.removed,
-        "failed": report.failed,
-        "skipped": report.skipped,
-        "removals postponed": report.withheld,
-    }
-    done = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    counts = (
+        (report.copied, f"{report.copied} copied ({size_text(report.copied_bytes)})"),
+        (report.moved, f"{report.moved} moved"),
+        (report.modes_set, f"{counted(report.modes_set, 'mode')} set"),
+        (report.directories_made, f"{counted(report.directories_made, 'directory', 'directories')} made"),
+        (report.adopted, f"{report.adopted} already there"),
+        (report.removed, f"{report.removed} removed"),
+        (report.failed, f"{report.failed} failed"),
+        (report.skipped, f"{report.skipped} skipped"),
+        (report.withheld, f"{counted(report.withheld, 'removal')} postponed"),
+    )
+    done = ", ".join(text for count, text in counts if count)
     refused = "" if report.not_published is None else f"; {display(report.not_published)}"
     return f"{done or result_of(report)} in {duration_text(report.seconds)}{refused}"
 

@@ -11,6 +11,7 @@ import base64
 import http.client
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
@@ -28,6 +29,8 @@ __all__ = ["Ping", "ping_url"]
 _LONGEST: Final = 10.0
 #: Requests in progress at a time, with those that were given up and that the system has not.
 _MOST: Final = 4
+#: The end of the URL that tells that a pass begins.
+_START: Final = "/start"
 
 Get = Callable[[str], None]
 
@@ -60,37 +63,57 @@ def _headers(parts: SplitResult) -> dict[str, str]:
 
 @attrs.define(eq=False)
 class Ping:
-    """Requests ``url`` when a pass over the whole source has succeeded, and two others at its start and its failure.
+    """Requests ``url`` when passes over the whole source have succeeded, and two others at a start and a failure.
 
-    They are sent one after the other. A failure is a warning: ``warn`` is called with one line about the first.
+    Several mirrors may share the URL, such as the targets of one profile. Then a success is told only when the last
+    pass of each of them has succeeded: one that works must not hide another that does not.
+
+    The requests are sent one after the other. A failure is a warning: ``warn`` is called with one line about the first.
     """
 
     url: str = attrs.field(repr=False)
-    state: MirrorState
+    states: Sequence[MirrorState]
     warn: Callable[[str], None]
     get: Get = get
     _due: list[str] = attrs.Factory(list)
+    _going_on: set[int] = attrs.Factory(set)
+    """The mirrors that are in a pass over the whole source, by their number in ``states``."""
+    _in_sync: set[int] = attrs.Factory(set)
+    """The mirrors whose last pass over the whole source has succeeded."""
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     _unanswered: int = 0
     _is_ending: trio.Event = attrs.Factory(trio.Event)
     _limiter: trio.CapacityLimiter = attrs.Factory(lambda: trio.CapacityLimiter(_MOST))
 
     def __attrs_post_init__(self) -> None:
-        self.state.readers.add(self.observe)
+        for number, state in enumerate(self.states):
+            state.readers.add(partial(self._observe, number))
 
-    def observe(self, event: Event) -> None:
+    def _observe(self, number: int, event: Event) -> None:
         """Take note of the start and the end of a pass over the whole source. A smaller one proves too little.
 
         What still waits to be sent is replaced by the end of a later pass.
         """
-        if self.state.directories is not None:
+        if self.states[number].directories is not None:
             return
         match event:
             case Started():
-                self._due = [*self._due[-1:], "/start"]
+                if not self._going_on:
+                    self._due = [*[end for end in self._due if end != _START][-1:], _START]
+                self._going_on.add(number)
             case Stopped(report) if not report.is_audit:
-                self._due = ["" if report.exit_code == 0 else "/fail"]
+                self._going_on.discard(number)
+                self._end(number, is_success=report.exit_code == 0)
         self._changed.unpark_all()
+
+    def _end(self, number: int, *, is_success: bool) -> None:
+        if not is_success:
+            self._in_sync.discard(number)
+            self._due = ["/fail"]
+            return
+        self._in_sync.add(number)
+        if len(self._in_sync) == len(self.states):
+            self._due = [""]
 
     async def run(self) -> None:
         """Send requests until cancelled."""

@@ -64,7 +64,8 @@ class RemovalRequest:
 
     ``ours`` counts the entries that the target has from the source, ``seen`` those that the scan showed. ``foreign`` is
     how many of the ``count`` removals are of entries that are not ours. Then ``known`` counts all entries that the
-    target had before the run and that are not protected.
+    target had before the run and that are not protected. ``most`` is how many entries the target had from the source
+    lately, in earlier passes of the same process; see `Shrinking`. It counts only if it is more than ``ours``.
     """
 
     count: int
@@ -74,6 +75,7 @@ class RemovalRequest:
     root_now: Root
     foreign: int = 0
     known: int = 0
+    most: int = 0
 
 
 def objection(removals: RemovalRequest, limit: DeleteLimit, *, any_device: bool = False) -> str | None:
@@ -91,7 +93,8 @@ def objection(removals: RemovalRequest, limit: DeleteLimit, *, any_device: bool 
             f"the source is empty, and {removals.count} entries of the target would be removed, "
             f"{removals.foreign} of them not put there by actorsync: nothing removed; {way_out}"
         )
-    if removals.seen == 0 and removals.ours >= FEW_ENTRIES:
+    most = max(removals.most, removals.ours)
+    if removals.seen == 0 and most >= FEW_ENTRIES:
         return f"the source is empty, and the target has {removals.ours} entries from it: nothing removed; {way_out}"
     if not any_device and _is_elsewhere(removals.root_then, removals.root_now):
         return (
@@ -103,6 +106,12 @@ def objection(removals: RemovalRequest, limit: DeleteLimit, *, any_device: bool 
         return (
             f"{count} of {removals.ours} entries would be removed, more than max-delete allows ({allowed}): "
             f"nothing removed; {way_out}"
+        )
+    gone, allowed = most - removals.ours, limit.limit(most)
+    if gone and gone + count > allowed:
+        return (
+            f"{count} more of {most} entries would be removed, {gone} were removed within the last hour, together more "
+            f"than max-delete allows ({allowed}): nothing removed; {way_out}"
         )
     allowed = limit.limit(removals.known)
     if removals.foreign and removals.count > allowed:

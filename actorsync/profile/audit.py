@@ -41,7 +41,7 @@ class AuditTable:
         metadata=key(
             read_duration,
             'every = "1h"',
-            doc="With `sync.every`: how often the repeated runs look at the target, at most.",
+            doc="With `sync.every` and `sync.watch`: how often the repeated runs look at the target, at most.",
             is_text=True,
         ),
     )

@@ -66,6 +66,10 @@ def read_document(path: Path) -> Document:
         refuse(file, "", f"is not valid TOML: {toml_fault(error, raw)}")
     targets = tables.pop("target", {})
     if isinstance(targets, dict):
+        for name, value in targets.items():
+            if isinstance(value, dict) and "url" in value:
+                way_out = f"write it as [[target]], with name = {name!r}".replace("'", '"')
+                refuse(file, f"target.{name}", f"a target is no table in another one; {way_out}")
         targets = [targets]
     if not isinstance(targets, list) or not targets or not all(isinstance(table, dict) for table in targets):
         refuse(file, "target", "is not a table; write it as [target], or as [[target]] for each of several")

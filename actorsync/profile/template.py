@@ -20,6 +20,13 @@ __all__ = ["TEMPLATE", "default_text", "is_described", "schemes_text"]
 _HEAD: Final = "A profile of actorsync: what to mirror, and where to. Relative paths are relative to this file."
 _WIDTH: Final = 118
 
+#: What is said at the beginning of some tables.
+_ABOUT: Final = {
+    "target": "Several targets are written as [[target]], one after the other, each with a name and a url of its own.",
+    "watch": "How a run with sync.watch = true follows changes.",
+    "observe": "What others may see of a run: a status page, metrics, pings. Nothing of it is on without a key.",
+}
+
 
 def is_described(key: str) -> bool:
     """Return whether a key is described by itself. Login keys of ``[source]`` are not: see those of ``[target]``."""
@@ -64,7 +71,7 @@ def _template() -> str:
             continue
         if (table := key.partition(".")[0]) != section:
             section = table
-            lines += ["", f"[{section}]"]
+            lines += ["", *([f"# {_ABOUT[section]}"] if section in _ABOUT else []), f"[{section}]"]
         elif key != "source.url":
             lines.append("")
         lines += textwrap.wrap(

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 import trio
@@ -27,7 +27,10 @@ from actorsync.runs.runner import run_once
 from actorsync.service.control import control
 from actorsync.service.jobs import Job, job_for
 
-__all__ = ["attended", "run_attended"]
+if TYPE_CHECKING:
+    from actorsync.observe.traces import Traces
+
+__all__ = ["attended", "require_observable", "run_attended"]
 
 #: Seconds that the end of a run may be delayed by what is beside it.
 _ENDING: Final = 1.5
@@ -75,7 +78,8 @@ class _Warnings:
 async def attended(jobs: Sequence[Job]) -> AsyncIterator[Board]:
     """Do beside the block what the profiles of ``jobs`` ask for in ``[observe]``; yield the board of all of them.
 
-    Jobs with the same ``listen`` share a server, and jobs with the same ``metrics-file`` a file.
+    Jobs with the same ``listen`` share a server, jobs with the same ``metrics-file`` a file, and jobs with the same
+    ``ping`` its requests.
 
     None of it slows a run, or ends it: what does not work is a warning. After the block it takes at most a second and a
     half. Raises what the block raises. Before the block:
@@ -146,26 +150,43 @@ async def _attendants(
 
             of_file = [job.state for job in jobs if job.profile.observe.metrics_file == path]
             attendants.append(MetricsFile(path, board.of(of_file), warn))
-    for job in jobs:
-        if job.profile.observe.ping is not None:
+    for url in dict.fromkeys(job.profile.observe.ping for job in jobs):
+        if url is not None:
             from actorsync.observe.ping import Ping  # http.client takes a while to import
 
-            attendants.append(Ping(job.profile.observe.ping, job.state, warn))
-        if job.profile.observe.traces:
-            attendants.append(_traces(job, warn))
+            of_url = [job.state for job in jobs if job.profile.observe.ping == url]
+            attendants.append(Ping(url, of_url, warn))
+    attendants.extend(_traces(job, warn) for job in jobs if job.profile.observe.traces)
     return attendants
+
+
+def require_observable(profile: Profile) -> None:
+    """Look for what a run needs for ``[observe]``: the token, and the packages for traces. Blocks.
+
+    Raises:
+        ProfileError: one of them is missing, so a run would not begin.
+    """
+    table = profile.observe
+    if table.listen is not None and table.token is not None:
+        table.token.resolve()
+    if table.traces:
+        _traces_of(profile)
 
 
 def _traces(job: Job, warn: Callable[[str], None]) -> Attendant:
     """Return the traces of a mirror. Raises `ProfileError` without the packages for them."""
+    return _traces_of(job.profile)(job.state, warn)
+
+
+def _traces_of(profile: Profile) -> type[Traces]:
     try:
         from actorsync.observe.traces import Traces  # takes 65 ms to import, and is an extra
     except ImportError:
         way_out = 'install them: pip install "actorsync[otel]"'
         raise ProfileError(
-            f"{job.profile.path}: observe.traces: the packages of OpenTelemetry are missing; {way_out}"
+            f"{profile.path}: observe.traces: the packages of OpenTelemetry are missing; {way_out}"
         ) from None
-    return Traces(job.state, warn)
+    return Traces
 
 
 async def _server(

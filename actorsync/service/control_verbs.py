@@ -127,7 +127,7 @@ class Verbs:
         return Answer("", status=status)
 
     def _require_next_pass(self, verb: str) -> None:
-        if not self.job.profile.repeats:
+        if not self.job.control.has_next_pass:
             raise ProfileError(f"{verb}: this run ends after its pass; start another run when it has ended")
 
 

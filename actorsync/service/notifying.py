@@ -37,8 +37,8 @@ async def notifying(jobs: Sequence[Job], systemd: Systemd | None, work: Work) ->
     """Tell ``systemd`` in the block how the jobs get on; yield ``work`` with what is needed for that.
 
     The start is over when the first run has its journal. The watchdog is satisfied only while trio's loop runs, worker
-    threads can be had, the journals are not blocked, and the passes get on, see `Pulse`. A pass that is paused or waits
-    for a program of the profile is excused, and so is the time between two passes.
+    threads can be had, the journals are not blocked, and the passes get on, see `Pulse`. They need not get on while one
+    of them is paused or waits for a program of the profile, nor between two passes.
     """
     if systemd is None:
         yield work
@@ -125,7 +125,9 @@ class Notifier:
             await trio.sleep(self.systemd.watchdog / _PER_PERIOD)
 
     def _gets_on(self) -> bool:
-        is_busy = any(job.state.is_running and not job.control.is_paused for job in self.jobs)
+        # Others may wait for one that is paused: for the canary, or for its logins.
+        is_paused = any(job.control.is_paused for job in self.jobs)
+        is_busy = any(job.state.is_running for job in self.jobs) and not is_paused
         is_excused = not is_busy or self._programs > 0
         return self.pulse.beats(trio.current_time(), _work_done(self.jobs), is_excused=is_excused)
 

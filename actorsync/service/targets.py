@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import attrs
 import trio
 
+from actorsync.actors.control import Control
 from actorsync.endpoints.wrappers.shared_listing import ListingReader, SharedListings
 from actorsync.errors import ActorsyncError
-from actorsync.model.event import Event, Started
+from actorsync.model.event import Event, PassBegan, Started
 from actorsync.model.report import Report
 from actorsync.runs.runner import run_once
 from actorsync.service.accounts import share_accounts
-from actorsync.service.canary import Canary
+from actorsync.service.canary import Canary, directories_of
 from actorsync.service.jobs import Job
 
 __all__ = ["Work", "run_targets", "together"]
@@ -115,20 +117,34 @@ def _share_scan(group: Sequence[Job]) -> Mapping[str, ListingReader]:
 
 @attrs.define(eq=False)
 class _Follower:
-    """A target that waits for the canary. ``since`` is when its pass began, on trio's clock."""
+    """A target that waits for the canary. ``since`` is when its pass began, on trio's clock.
+
+    ``directories`` are those that the pass looks at; None for all of them.
+    """
 
     canary: Canary
     since: float
+    directories: frozenset[str] | None = None
     is_first: bool = True
 
     def observe(self, event: Event) -> None:
-        if isinstance(event, Started):
+        if isinstance(event, PassBegan):
+            self.directories = directories_of(event)
+        elif isinstance(event, Started):
             # The first passes belong together, whichever begins first.
             self.since = self.since if self.is_first else trio.current_time()
             self.is_first = False
 
     async def approval(self) -> str | None:
-        return await self.canary.approval(self.since)
+        return await self.canary.approval(self.since, self.directories)
+
+
+def _ask(control: Control, directories: frozenset[str] | None) -> None:
+    """Let the next pass look at directories; at all of them with None."""
+    if directories is None:
+        control.rescan()
+    else:
+        control.look_at(directories)
 
 
 def _follow_canary(group: Sequence[Job], ends: dict[str, Callable[[str], object]], *, is_once: bool) -> None:
@@ -136,7 +152,7 @@ def _follow_canary(group: Sequence[Job], ends: dict[str, Callable[[str], object]
     leading = next((job for job in group if job.profile.is_canary), None)
     if leading is None:
         return
-    ask = leading.control.rescan if leading.profile.repeats and not is_once else None
+    ask = partial(_ask, leading.control) if leading.profile.repeats and not is_once else None
     canary = Canary(leading.profile.name, ask)
     _add(leading, canary.observe)
     ends[leading.name] = canary.over

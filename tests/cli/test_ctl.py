@@ -145,6 +145,50 @@ def test_profile_may_be_left_out(words: list[str], path: str, request_: Request)
     assert read_words(tuple(words)) == (Path(path), request_)
 
 
+@pytest.mark.parametrize(
+    ("words", "way_out"),
+    [
+        (["shop.toml", "stop"], "No such verb 'stop'; use drain"),
+        (["shop.toml", "limit", "2M"], "No such verb 'limit'; use bwlimit, such as bwlimit 2M"),
+        (["pause", "shop.toml"], "the profile comes first: actorsync ctl shop.toml pause"),
+        (["retry", "a.txt", "shop.toml"], "the profile comes first: actorsync ctl shop.toml retry"),
+    ],
+)
+def test_verb_of_another_program_and_wrong_order_say_what_to_type(words: list[str], way_out: str) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        read_words(tuple(words))
+    assert caught.value.message == way_out
+
+
+def test_answers_of_several_targets_are_a_line_each_with_the_name(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("berlin", "tokyo")
+    targets = "".join(f'[[target]]\nname = "{it}"\nurl = "{tmp_path / it}"\n' for it in names)
+    profile = tmp_path / "shop.toml"
+    profile.write_text(f'[source]\npath = "{source}"\n[sync]\nevery = "1h"\n{targets}')
+    with start("run", str(profile), "--json") as running:
+        assert running.stdout is not None
+        ended: set[str] = set()
+        while ended != set(names):
+            record = json.loads(running.stdout.readline())
+            ended |= {record["mirror"]} if record["event"] == "stopped" else set()
+        assert run_command(["ctl", str(profile), "bwlimit", "2M"]) == 0
+        assert capsys.readouterr() == ("berlin: at most 2.0 MiB/s\ntokyo: at most 2.0 MiB/s\n", "")
+        assert run_command(["ctl", str(profile), "connections", "0"]) == 2
+        assert [line.partition(" '0' ")[0] for line in capsys.readouterr().err.splitlines()] == [
+            f"actorsync: {it}: connections:" for it in names
+        ]
+        assert run_command(["ctl", "--json", str(profile), "resume"]) == 0
+        assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+            {"mirror": it, "text": "not paused"} for it in names
+        ]
+        assert run_command(["ctl", "--json", str(profile), "status"]) == 0
+        documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [[mirror["name"] for mirror in it["mirrors"]] for it in documents] == [[name] for name in names]
+        running.kill()
+
+
 @pytest.mark.parametrize("words", [[], ["shop.toml"], ["shop.toml", "stop"], ["pause", "now"], ["shop.toml", "retry"]])
 def test_wrong_words_are_usage_errors(words: list[str]) -> None:
     with pytest.raises(click.UsageError):

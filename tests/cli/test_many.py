@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -94,6 +95,27 @@ def test_profiles_of_a_directory_are_mirrored_and_one_that_cannot_be_used_is_one
     assert [line.split(": ")[:3] for line in errors] == [["actorsync", "wrong", f"{tmp_path}/wrong.toml"]]
     assert tree(tmp_path / "blog-target") == {"a.txt": b"blog"}
     assert tree(tmp_path / "shop-target") == {"a.txt": b"shop"}
+
+
+@pytest.mark.parametrize(("soft", "hard", "code"), [(20, 30, 2), (20, 4096, 0)])
+def test_mirrors_that_need_more_open_files_than_allowed_are_refused_in_one_line(
+    soft: int, hard: int, code: int, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [(soft, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
+    names = ("berlin", "oslo", "tokyo")
+    ended, _, errors = run("run", "-q", several(tmp_path, *names))
+    assert ended == code
+    if code:
+        (line,) = errors
+        assert line.startswith(
+            "actorsync: 3 mirrors at the same time need at least 42 open files, and this process may have 30; allow"
+        )
+        assert limits == [(soft, hard)]
+        assert not (tmp_path / "oslo").exists()
+    else:
+        assert limits[-1] == (hard, hard)
 
 
 def test_source_that_is_missing_and_a_lock_leave_the_others(

@@ -434,11 +434,30 @@ async def test_an_outage_is_shown_once_while_the_source_is_watched() -> None:
     lost = Reconnecting(1, "connection refused", 0.5)
     down = Report(5, 0.0, 0.4, error="h could not be reached", left=1, is_partial=True)
     good = Report(0, 0.0, 0.4, copied=1, copied_bytes=5, is_partial=True)
-    again = a_pass(down, lost)
+    again = a_pass(down, lost, Retired(1, "connection refused"))
     shown = await lines_for([*FIRST, *again, *again, *again, *a_pass(good)])
-    assert [line for line in shown if "refused" in line] == ["connection 1: connection refused; reconnecting in 0.5 s"]
+    assert [line for line in shown if "refused" in line] == [
+        "connection 1: connection refused; reconnecting in 0.5 s",
+        "connection 1 failed for good: connection refused",
+    ]
     assert [line for line in shown if "could not be reached" in line] == ["actorsync: h could not be reached"]
     assert shown[-1] == "1 copied (5 B) in 0.4 s"
+
+
+async def test_a_refusal_is_shown_once_and_with_each_pass_over_everything() -> None:
+    def refused(count: int, *, is_partial: bool) -> list[Event]:
+        reason = f"{count} of 9 entries would be removed"
+        report = Report(4, 0.0, 0.4, refused=reason, skipped=count, left=count, is_partial=is_partial)
+        began = a_pass(report, RemovalsRefused(reason, count))
+        return began if is_partial else [PassBegan("reconcile"), *began[1:]]
+
+    copied = a_pass(Report(0, 0.0, 0.4, copied=1, copied_bytes=5, is_partial=True))
+    removed = a_pass(Report(0, 0.0, 0.4, removed=1, is_partial=True))
+    partial = [*refused(5, is_partial=True), *copied, *refused(6, is_partial=True), *refused(7, is_partial=True)]
+    shown = await lines_for([*FIRST, *partial, *refused(8, is_partial=False), *removed, *refused(9, is_partial=True)])
+    lines = [line for line in shown if "would be" in line]
+    assert lines == [f"actorsync: {count} of 9 entries would be removed" for count in (5, 8, 9)]
+    assert len([line for line in shown if " skipped" in line]) == len(lines)
 
 
 async def test_lost_hints_and_poor_ways_of_watching_are_shown_with_their_reason() -> None:

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.message import Message
 
 import attrs
@@ -55,7 +55,7 @@ async def told(*events: Event, service: Service, warn: Callable[[str], None] = p
     """Return what is requested after events, each of which comes when the one before was dealt with."""
     state = a_state()
     async with trio.open_nursery() as nursery:
-        pings = Ping(URL, state, warn, service.get)
+        pings = Ping(URL, [state], warn, service.get)
         nursery.start_soon(pings.run)
         for event in events:
             state.observe(event)
@@ -69,6 +69,34 @@ async def test_start_success_and_failure_of_passes_over_everything_are_told() ->
     some = PassBegan("a change", ("a",))
     events = (BEGAN, GOOD, PassBegan("reconcile"), BEGAN, BAD, some, BEGAN, GOOD)
     assert await told(*events, service=Service()) == ["/start", "", "/start", "/fail"]
+
+
+@pytest.mark.parametrize(
+    ("events", "ends"),
+    [
+        ([(0, BEGAN), (1, BEGAN), (0, GOOD), (1, GOOD)], ["/start", ""]),
+        ([(0, BEGAN), (1, BEGAN), (0, GOOD)], ["/start"]),
+        ([(0, BEGAN), (1, BEGAN), (1, BAD), (0, GOOD)], ["/start", "/fail"]),
+        ([(0, BEGAN), (1, BEGAN), (1, BAD), (0, GOOD), (0, BEGAN), (0, GOOD)], ["/start", "/fail", "/start"]),
+        (
+            [(1, BEGAN), (1, BAD), (0, BEGAN), (0, GOOD), (1, BEGAN), (1, GOOD)],
+            ["/start", "/fail", "/start", "/start", ""],
+        ),
+        ([(0, BEGAN), (0, GOOD), (0, BEGAN), (0, GOOD)], ["/start", "/start"]),
+    ],
+)
+async def test_mirror_that_works_does_not_hide_another_of_the_same_url(
+    events: Sequence[tuple[int, Event]], ends: Sequence[str]
+) -> None:
+    states, service = [a_state(), a_state()], Service()
+    async with trio.open_nursery() as nursery:
+        pings = Ping(URL, states, pytest.fail, service.get)
+        nursery.start_soon(pings.run)
+        for number, event in events:
+            states[number].observe(event)
+            await pings.idle()
+        nursery.cancel_scope.cancel()
+    assert service.asked == ends
 
 
 async def test_audit_is_no_pass() -> None:
@@ -103,7 +131,7 @@ async def test_failure_is_a_warning_without_the_url(error: Exception, reason: st
         error.close()
     way_out = "check the URL and the network"
     assert warnings == [f"observe.ping: hc-ping.com was not told how the pass ended: {reason}; {way_out}"]
-    assert "5ca1ab1e" not in repr(Ping(URL, a_state(), warnings.append))
+    assert "5ca1ab1e" not in repr(Ping(URL, [a_state()], warnings.append))
 
 
 class StuckService(Service):
@@ -124,7 +152,7 @@ class StuckService(Service):
 
 async def test_end_of_a_run_does_not_wait_for_the_answer_to_its_start() -> None:
     state, service = a_state(), StuckService()
-    pings = Ping(URL, state, pytest.fail, service.get)
+    pings = Ping(URL, [state], pytest.fail, service.get)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pings.run)
         state.observe(BEGAN)
@@ -141,7 +169,7 @@ async def test_end_of_a_run_does_not_wait_for_the_answer_to_its_start() -> None:
 async def test_service_that_answers_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ping, "_LONGEST", 0.01)
     state, service, warnings = a_state(), StuckService(), list[str]()
-    pings = Ping(URL, state, warnings.append, service.get)
+    pings = Ping(URL, [state], warnings.append, service.get)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pings.run)
         state.observe(BEGAN)
@@ -153,7 +181,7 @@ async def test_service_that_answers_nothing_is_left(monkeypatch: pytest.MonkeyPa
 
 async def test_passes_that_end_faster_than_the_service_answers_do_not_pile_up() -> None:
     state = a_state()
-    pings = Ping(URL, state, pytest.fail, Service().get)
+    pings = Ping(URL, [state], pytest.fail, Service().get)
     for _ in range(1_000):
         state.observe(BEGAN)
         state.observe(BAD)

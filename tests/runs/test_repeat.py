@@ -12,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from actorsync.actors.control import Control
 from actorsync.actors.messages import inline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.cli.status import status
@@ -30,7 +31,7 @@ from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile import MaxDelete, Profile, Secret
 from actorsync.runs.options import options_for
 from actorsync.runs.repeating import repeat as repeat_module
-from actorsync.runs.repeating.repeat import BREATH, repeat, run_forever
+from actorsync.runs.repeating.repeat import BREATH, Wishes, repeat, run_forever
 from actorsync.runs.runner import run_once
 from actorsync.supervisor import supervise
 from actorsync.testing import EmbeddedFtpServer
@@ -233,6 +234,75 @@ async def test_only_the_first_pass_tries_parked_paths(
     assert heading == "1 path parked; the next run that you start retries them at once:"
     assert columns.split() == ["FAILING", "SINCE", "FAILURES", "NEXT", "TRY", "PATH", "AND", "REASON"]
     assert re.search(r"  5  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  a\.txt: ", line)
+
+
+# What a user wants meanwhile.
+
+
+async def test_rescan_and_retry_begin_the_next_pass_before_its_period(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeat_module, "BREATH", 0.0)
+    every = attrs.evolve(profile, sync=attrs.evolve(profile.sync, every=3600.0))
+    control, shutdown = Control(), Shutdown()
+    wishes = iter([control.rescan, lambda: control.retry("a.txt"), control.rescan, shutdown.drain])
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Stopped):
+            next(wishes)()
+
+    options = attrs.evolve(options_for(every, shutdown=shutdown, observers=[watch]), control=control)
+    with trio.fail_after(20):
+        assert await run_forever(every, options) == 0
+    assert next(wishes, None) is None
+    assert not control.is_rescan_due
+    assert not control.retries
+
+
+async def test_path_that_a_pass_could_not_try_does_not_begin_another_one(autojump_clock: MockClock) -> None:
+    control, shutdown = Control(), Shutdown()
+    wishes = Wishes(control)
+    one_pass, started = passes(shutdown, (1, 5), (1, 5), (1, 0))
+
+    async def passing() -> Report:
+        wishes.take()
+        return await one_pass()
+
+    async def retry() -> None:
+        await trio.sleep(10)
+        control.retry("a")
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(retry)
+        await repeat(passing, 100, shutdown, wishes.until_any)
+    assert [at - began for at in started] == pytest.approx([0, 10, 110])
+
+
+async def test_no_pass_begins_during_a_pause(autojump_clock: MockClock) -> None:
+    control, shutdown = Control(), Shutdown()
+    one_pass, started = passes(shutdown, (1, 0), (1, 0), (1, 0))
+
+    async def pause() -> None:
+        await trio.sleep(5)
+        control.pause()
+        await trio.sleep(60)
+        control.resume()
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pause)
+        await repeat(one_pass, 10, shutdown, until_resumed=control.until_resumed)
+    assert [at - began for at in started] == pytest.approx([0, 65, 75])
+
+
+async def test_drain_ends_a_pause_between_passes(autojump_clock: MockClock) -> None:
+    control, shutdown = Control(), Shutdown()
+    one_pass, _ = passes(shutdown, (1, 0), drains=False)
+    control.pause()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drain_after, shutdown, 30)
+        assert await repeat(one_pass, 10, shutdown, until_resumed=control.until_resumed) == 0
 
 
 # Woken up before the period is over.

@@ -245,6 +245,17 @@ async def test_a_rescan_makes_a_full_pass_at_once(autojump_clock: MockClock) -> 
     assert not stage.control.is_rescan_due
 
 
+async def test_directories_that_are_asked_for_are_listed_at_once(autojump_clock: MockClock) -> None:
+    stage = Stage()
+
+    async def ask() -> None:
+        await trio.sleep(10)
+        stage.control.look_at(["a", "b"])
+        await trio.sleep(5)
+
+    assert turns(await stage.play(ask)) == [(0.0, "start"), (10.0, {"a", "b"})]
+
+
 async def test_a_retry_lists_the_directory_of_its_path_at_once(autojump_clock: MockClock) -> None:
     stage = Stage()
 

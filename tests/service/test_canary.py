@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from actorsync.model.event import Event, Released, ReleaseEnded, Started, Stopped
+from actorsync.model.event import Event, PassBegan, Released, ReleaseEnded, Started, Stopped
 from actorsync.model.report import Report
 from actorsync.planning.publishing.canary import why_closed
 from actorsync.service.canary import Canary
@@ -163,7 +163,7 @@ def test_stop_ends_the_wait_for_the_canary_and_nothing_is_published(tmp_path: Pa
 
 async def test_repeated_passes_wait_for_a_pass_of_the_canary_that_is_not_older(autojump_clock: MockClock) -> None:
     asked: list[float] = []
-    canary = Canary("x", lambda: asked.append(trio.current_time()))
+    canary = Canary("x", lambda _: asked.append(trio.current_time()))
     answers: list[str | None] = []
 
     async def wait() -> None:
@@ -177,7 +177,7 @@ async def test_repeated_passes_wait_for_a_pass_of_the_canary_that_is_not_older(a
         canary.observe(Stopped(Report(0, 0.0, 0.0)))  # it began before, so it may have seen an older source
         await trio.sleep(1)
         assert answers == []
-        assert len(asked) == 1
+        assert len(asked) == 2, "it is asked for again after a pass that does not count"
         canary.observe(_started())
         canary.observe(Stopped(Report(1, 0.0, 0.0, failed=1)))
     assert answers == ["the canary x did not pass: 1 path failed"]
@@ -185,6 +185,40 @@ async def test_repeated_passes_wait_for_a_pass_of_the_canary_that_is_not_older(a
     canary.over("the canary x has ended")
     await wait()
     assert answers[1:] == ["the canary x has ended"]
+
+
+async def test_pass_of_the_canary_over_other_directories_lets_nobody_publish(autojump_clock: MockClock) -> None:
+    asked: list[frozenset[str] | None] = []
+    canary = Canary("x", asked.append)
+    answers: list[tuple[str, str | None]] = []
+
+    async def wait(name: str, directories: frozenset[str] | None) -> None:
+        answers.append((name, await canary.approval(trio.current_time(), directories)))
+
+    def one_pass(*directories: str, code: int = 0) -> None:
+        canary.observe(PassBegan("changes", directories or None))
+        canary.observe(_started())
+        canary.observe(Stopped(Report(code, 0.0, 0.0, failed=code)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, "all", None)
+        nursery.start_soon(wait, "b", frozenset({"b"}))
+        await trio.testing.wait_all_tasks_blocked()
+        assert set(asked) == {None, frozenset({"b"})}
+        one_pass("a")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (answers, len(asked)) == ([], 4)
+        one_pass("a", "b")
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == [("b", None)]
+        one_pass()
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == [("b", None), ("all", None)]
+        await trio.sleep(1)
+        nursery.start_soon(wait, "c", frozenset({"c"}))
+        await trio.testing.wait_all_tasks_blocked()
+        one_pass("a", code=1)  # whatever failed, nothing is published after it
+    assert answers[2:] == [("c", "the canary x did not pass: 1 path failed")]
 
 
 def _started() -> Started:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
@@ -139,9 +139,9 @@ async def idle(_: Job) -> int:
 
 
 @asynccontextmanager
-async def guarded(job: Job, told: Told) -> AsyncIterator[Job]:
-    """Guard a job in the block, and yield it as its run gets it."""
-    notifier = Notifier([job], told)
+async def guarded(job: Job, told: Told, others: Sequence[Job] = ()) -> AsyncIterator[Job]:
+    """Guard jobs in the block, and yield the first one as its run gets it."""
+    notifier = Notifier([job, *others], told)
     seen: list[Job] = []
 
     async def keep(noted: Job) -> int:
@@ -165,6 +165,16 @@ async def test_watchdog_is_satisfied_between_passes_and_during_a_pause(
         job.control.pause()
         await trio.sleep(86_400)
     assert told.count("WATCHDOG=1") == pytest.approx(2 * 86_400 / 15, abs=2)
+
+
+async def test_pass_that_waits_for_a_paused_one_is_excused(profile: Profile, autojump_clock: MockClock) -> None:
+    canary, waiting, told = job_of(profile), job_of(profile), Told(watchdog=60.0)
+    async with guarded(canary, told, [waiting]):
+        begin(canary.state)
+        begin(waiting.state)
+        canary.control.pause()
+        await trio.sleep(86_400)
+    assert told.count("WATCHDOG=1") == pytest.approx(86_400 / 15, abs=2)
 
 
 async def test_pass_that_does_nothing_visible_trips_the_watchdog(profile: Profile, autojump_clock: MockClock) -> None:

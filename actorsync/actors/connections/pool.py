@@ -155,6 +155,8 @@ class Pool:
             return 0.0 if self._host.admits(number, now) else math.inf
         if len(self.connected | self._logins.under_way) >= self._size:
             return None
+        if (wait := self.sizing.share.wait(now)) > 0:
+            return wait
         pause = self._logins.wait(now)
         return math.inf if pause is None else pause
 
@@ -178,8 +180,10 @@ class Pool:
 
         There are few of them in a run, and never more sessions than the pool may have connections.
         """
+        now = trio.current_time()
         is_free = len(self.connected | self._logins.under_way) < self._size and not self._is_login_forbidden
-        return self._guests > 0 and is_free and self._logins.wait(trio.current_time()) == 0
+        may_log_in = self._logins.wait(now) == 0 and self.sizing.share.wait(now) == 0
+        return self._guests > 0 and is_free and may_log_in
 
     @contextmanager
     def guest(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Protected
 from actorsync.planning.selection import Selection
 from actorsync.planning.walk import KnownDirectories
+from actorsync.planning.watching.shrinking import Shrinking
 
 __all__ = ["AuditMemory", "Digest", "Memory", "Rules", "SourceQueries", "TrashMemory"]
 
@@ -117,7 +118,7 @@ class Rules:
     target. ``audit`` says how the target is looked at; None for not at all. ``publish`` says how files get their names,
     and ``approval`` what a burst waits for, see `Pipeline`. What is gone is removed by a run that still finds it gone,
     ``settle`` seconds after another one has. ``is_partial`` says that the scan lists a part of the source, and
-    ``control`` has what the user wants meanwhile.
+    ``control`` has what the user wants meanwhile. ``shrinking`` has what earlier passes of the process have removed.
     """
 
     selection: Selection
@@ -136,6 +137,7 @@ class Rules:
     settle: float = 0.0
     is_partial: bool = False
     control: Control = attrs.Factory(Control)
+    shrinking: Shrinking | None = None
 
     @property
     def stays(self) -> float:

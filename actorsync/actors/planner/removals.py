@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import attrs
+import trio
 
 from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
@@ -156,8 +157,13 @@ class Removals:
         known = self._ours_before + self._foreign_used + foreign
         if complete.scope.is_shallow:  # what was not listed, and is not known to be gone, is there
             seen += max(0, ours - coming - sum(not gone.is_foreign for gone in self._gone.values()))
-        request = RemovalRequest(len(removals), ours, seen, root_then, complete.root, foreign, known)
-        return objection(request, self.rules.max_delete, any_device=self.rules.any_device)
+        shrinking = self.rules.shrinking
+        most = 0 if shrinking is None else shrinking.most(ours, trio.current_time())
+        request = RemovalRequest(len(removals), ours, seen, root_then, complete.root, foreign, known, most)
+        reason = objection(request, self.rules.max_delete, any_device=self.rules.any_device)
+        if shrinking is not None:
+            shrinking.is_refused = reason is not None
+        return reason
 
     async def release(self) -> None:
         """Remove what may be removed, and wait until that is done. Only after `decide` has returned True."""

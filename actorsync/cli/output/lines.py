@@ -18,6 +18,7 @@ import trio
 
 from actorsync.actors.statistics import Rate, Statistics
 from actorsync.cli.output.progress import progress_text
+from actorsync.cli.output.refusals import Refusals
 from actorsync.cli.output.streams import Sink
 from actorsync.errors import DRIFTED, TargetUnreachable
 from actorsync.model.event import (
@@ -30,6 +31,7 @@ from actorsync.model.event import (
     Reconnecting,
     RemovalsRefused,
     RemovalsWithheld,
+    Retired,
     Started,
     Stopped,
     Warned,
@@ -292,6 +294,7 @@ class Lines(Output):
         self.is_partial = False
         """Whether the pass looks at a part of the source."""
         self._error: str | None = None
+        self._refusals = Refusals()
 
     def observe(self, event: Event) -> None:
         """Queue the lines of an event. Unchanged entries are skipped early, because there may be very many."""
@@ -304,8 +307,7 @@ class Lines(Output):
             case Started(source, target, connections, automatic):
                 self._progress_at = trio.current_time() + _PROGRESS_SECONDS
                 self._reported.clear()
-                self._parked = 0
-                self._withheld, self._withheld_before = "", self._withheld
+                self._parked, self._withheld, self._withheld_before = 0, "", self._withheld
                 self.rate = Rate()
                 self.rate.add(trio.current_time(), 0)
                 if self._has_started:
@@ -321,7 +323,7 @@ class Lines(Output):
             case PassBegan(_, directories):
                 self.is_partial = directories is not None
                 return []
-            case Reconnecting() if self._is_outage:
+            case Reconnecting() | Retired() if self._is_outage:
                 return []
             case Warned(text):
                 return [warning_text(text)]
@@ -348,7 +350,8 @@ class Lines(Output):
 
     def errors_of(self, event: Event) -> Sequence[str]:
         """Return only errors that end a run: `lines_of` returns the failures of single files."""
-        return super().errors_of(event) if isinstance(event, RemovalsRefused | Stopped) else ()
+        is_shown = isinstance(event, RemovalsRefused) and self._refusals.is_shown(is_partial=self.is_partial)
+        return super().errors_of(event) if is_shown or isinstance(event, Stopped) else ()
 
     def endings_of(self, report: Report) -> Sequence[str]:
         """Return only the error: the summary has the rest. While the source is watched, each error is shown once."""
@@ -377,13 +380,13 @@ class Lines(Output):
 
     def _last_lines(self, report: Report) -> Sequence[str]:
         last, self._last = self._last, report
-        if report.is_partial and report.exit_code == 0 and did_nothing(report):
+        is_idle = report.exit_code == 0 and did_nothing(report)
+        if self._refusals.ends_quietly(report) or (is_idle and report.is_partial):
             return []  # most hints are about nothing
         if report.error is not None and did_nothing(report):
             return []  # the error says it all
-        if last is not None and last.exit_code == report.exit_code == 0 and did_nothing(report):
-            return []  # the same every few seconds
-        if last is not None and only_waits(last) and only_waits(report) and last.parked == report.parked:
+        is_waiting = last is not None and only_waits(last) and only_waits(report) and last.parked == report.parked
+        if is_waiting or (is_idle and last is not None and last.exit_code == 0):
             return []  # the same as in the pass before
         return [summary(report)]
 

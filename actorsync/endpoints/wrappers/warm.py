@@ -19,6 +19,7 @@ from actorsync.endpoints.contract import Endpoint, Session, keeping_logins
 from actorsync.endpoints.keeping import KeepsAlive, begin_pass
 from actorsync.endpoints.wrappers.base import EndpointWrapper
 from actorsync.errors import ActorsyncError
+from actorsync.planning.admission.ceiling import Share
 
 __all__ = ["WarmEndpoint"]
 
@@ -45,6 +46,8 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
     """
 
     idle: float
+    share: Share = attrs.Factory(Share)
+    """The logins that it may have, and is told how many there are."""
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _idle: list[_Held] = attrs.field(factory=list, init=False)
     _open: set[_Held] = attrs.field(factory=set, init=False)
@@ -53,6 +56,7 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold sessions open until `end`. Where each login needs a code, one login is kept for all of them."""
+        self.share.let_go = self.let_go
         async with keeping_logins(self.real), trio.open_nursery() as self._nursery:
             task_status.started()
             await self._ending.wait()
@@ -73,8 +77,14 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
     def start_pass(self, most: int) -> None:
         """Forget what was seen of the tree, and keep no more than ``most`` idle sessions."""
         begin_pass(self.real)
-        while len(self._idle) > most:
-            self._idle.pop(0).close()
+        self.let_go(len(self._idle) - most)
+
+    def let_go(self, count: int) -> None:
+        """Close the ``count`` sessions that have been idle for longest, if there are as many. Does not wait."""
+        for held in self._idle[: max(0, count)]:
+            self._idle.remove(held)
+            held.close()
+        self._note()
 
     def refresh(self) -> None:
         """Ask the idle sessions now whether they still work, because they may be of use soon. Does not wait."""
@@ -99,6 +109,7 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
         held.give_back()
         if held.is_kept:
             self._idle.append(held)
+            self._note()
         else:
             await held.ended.wait()
 
@@ -108,6 +119,7 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
             try:
                 if await held.revive():
                     return held
+                await held.ended.wait()  # until then the server counts it
             except trio.Cancelled:
                 await held.abort()
                 raise
@@ -125,12 +137,19 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
 
     async def _hold(self, held: _Held) -> None:
         self._open.add(held)
+        self._note()
         try:
             await held.run()
         finally:
             self._open.discard(held)
             if held in self._idle:
                 self._idle.remove(held)
+            self._note()
+
+    def _note(self) -> None:
+        """Tell how many sessions there are. Those that are being closed are of no use any more."""
+        closing = sum(not held.is_kept for held in self._open)
+        self.share.note_sessions(len(self._open) - closing, closing)
 
 
 @attrs.define(eq=False)
@@ -183,6 +202,7 @@ class _Held:
             if self._failure is not None:
                 raise self._failure  # the session sees the error that its user has left it with
             if trio.current_time() >= self._idle_until:
+                self.close()
                 return
             if trio.current_time() >= self._next:
                 await self._answers()  # cancels this task if not
@@ -259,6 +279,7 @@ class _Held:
             await self.ended.wait()
 
     def close(self) -> None:
-        """Let it say goodbye and end."""
+        """Let it say goodbye and end, in a second at most."""
         self._is_closing = True
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + _GOODBYE)
         self._changed.set()

@@ -6,7 +6,7 @@ There is no clock here: the caller passes times, in seconds. All of them are of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
@@ -27,6 +27,12 @@ class Share:
     ceiling: Ceiling | None = None
     run: object = None
     changed: Callable[[], object] = attrs.field(default=bool, init=False)
+    let_go: Callable[[int], object] = attrs.field(default=bool, init=False)
+    """Closes so many sessions that stay logged in without a use, if there are as many."""
+    kept: int = attrs.field(default=0, init=False)
+    """How many sessions are open or being opened, also those that stay logged in between two passes."""
+    closing: int = attrs.field(default=0, init=False)
+    """How many sessions are being closed. The server may still count them."""
     _held: set[object] = attrs.Factory(set)
     _open: set[object] = attrs.Factory(set)
 
@@ -41,8 +47,25 @@ class Share:
 
     @property
     def is_open(self) -> bool:
-        """Whether one of them is done."""
-        return bool(self._open)
+        """Whether one of them is done, or a session is open without a use."""
+        return bool(self._open) or self.kept + self.closing > 0
+
+    @property
+    def logins(self) -> int:
+        """How many logins there are, or will be soon: a new one takes a session that is idle."""
+        return max(self.held, self.kept)
+
+    @property
+    def idle(self) -> int:
+        """How many sessions the next logins find open."""
+        return max(0, self.kept - self.held)
+
+    def note_sessions(self, kept: int, closing: int) -> None:
+        """Take note of how many sessions are open, and how many are being closed."""
+        if (kept, closing) != (self.kept, self.closing):
+            self.kept, self.closing = kept, closing
+            if self.ceiling is not None:
+                self.ceiling.note_sessions(self)
 
     def are_others_open(self) -> bool:
         """Whether another run is logged in: a rejected login then says that there are too many."""
@@ -53,10 +76,15 @@ class Share:
         return math.inf if self.ceiling is None else self.ceiling.most(self, now)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until one more login may begin, unless something changes earlier."""
-        if self.held < self.most(now):
+        """Return the seconds until one more login may begin, unless something changes earlier.
+
+        Sessions of others that are idle are asked to close if they are in its way.
+        """
+        if self.ceiling is None:
             return 0.0
-        return math.inf if self.ceiling is None else self.ceiling.next_try(now)
+        if self.held >= self.most(now):
+            return self.ceiling.next_try(now)
+        return 0.0 if self.ceiling.makes_room(self, now) else math.inf
 
     def took(self, who: object) -> None:
         """Take note that a login begins."""
@@ -102,20 +130,28 @@ class Ceiling:
     Each run has a *seat*, which is a login for each of its sides that the others leave free. A run takes more only as
     long as every other one that has a seat keeps its own. Where there are more runs than logins, they get their seats
     in the order in which they came, and meanwhile the runs that have one take no more than they have.
+
+    A session that stays logged in without a use counts. It is closed when another run needs its place.
     """
 
     limit: int
     learned: int | None = None
     """How many the server was seen to allow; None if it has rejected none."""
     _shares: list[Share] = attrs.Factory(list)
+    _keeping: list[Share] = attrs.Factory(list)
+    """Those that have sessions open, also between two passes."""
     _seated: list[Share] = attrs.Factory(list)
     _patience: float = FIRST_PATIENCE
     _try_again_at: float = 0.0
 
     @property
     def total(self) -> int:
-        """How many logins all runs have together."""
-        return sum(share.held for share in self._shares)
+        """How many logins all runs have together, with the sessions that are idle."""
+        return sum(share.logins for share in self._all)
+
+    @property
+    def _all(self) -> Sequence[Share]:
+        return [*self._keeping, *(share for share in self._shares if share not in self._keeping)]
 
     def join(self, share: Share) -> None:
         """Let a side of a run take part, behind those that do already."""
@@ -131,6 +167,32 @@ class Ceiling:
                 self._seated.remove(share)
             self.tell()
 
+    def note_sessions(self, share: Share) -> None:
+        """Take note that the sessions of a side of a run have changed."""
+        if share not in self._keeping:
+            self._keeping.append(share)
+        if not share.kept and not share.closing:
+            self._keeping.remove(share)
+        self.tell()
+
+    def makes_room(self, share: Share, now: float) -> bool:
+        """Return whether a login that is allowed may begin at once: it finds a session open, or there is room for one.
+
+        If idle sessions of others take the room, as many as needed are asked to close.
+        """
+        closing = sum(it.closing for it in self._all)
+        missing = self.total + closing + 1 - max(self._allowed(now), self._need)
+        if share.idle or missing <= 0:
+            return True
+        missing -= closing
+        while missing > 0:
+            other = max((it for it in self._keeping if it is not share), key=lambda it: it.idle, default=share)
+            if not other.idle:
+                break
+            other.let_go(1)
+            missing -= 1
+        return False
+
     def tell(self) -> None:
         """Tell the runs that more may be allowed."""
         self._seat()
@@ -142,7 +204,7 @@ class Ceiling:
         if share not in self._seated:
             return share.held
         allowed = max(self._allowed(now), self._need)
-        here = share.held + max(0, allowed - self.total)
+        here = share.held + max(0, allowed - sum(it.held for it in self._shares))
         if len(self._seated) < len(self._shares):
             return min(here, max(1, share.held))
         return min(here, max(1, allowed - _committed(it for it in self._seated if it is not share)))
@@ -153,7 +215,7 @@ class Ceiling:
 
     def is_open_beside(self, share: Share) -> bool:
         """Return whether another run is logged in."""
-        return any(it.is_open for it in self._shares if it.run is not share.run)
+        return any(it.is_open for it in self._all if it.run is not share.run)
 
     def refused(self, now: float) -> None:
         """Take note that the server has rejected one more than the runs have together."""

@@ -51,12 +51,15 @@ class Left:
 
     ``failed`` are directories with something that failed or waits for what failed. ``delayed`` are directories with
     removals that wait, each with the time when the first of them is due. With ``is_unreachable`` the pass could not do
-    its work at all: all that it covered is to be listed again, and nothing else works meanwhile either.
+    its work at all: all that it covered is to be listed again, and nothing else works meanwhile either. If it had
+    already done a part (``is_cut_short``), directories that are known by now may have files that it has not sent. No
+    later partial pass enters such a directory by itself, so a full one has to follow.
     """
 
     failed: Collection[str] = ()
     delayed: Mapping[str, float] = attrs.Factory(dict)
     is_unreachable: bool = False
+    is_cut_short: bool = False
 
 
 @attrs.define(eq=False)
@@ -84,6 +87,8 @@ class Agenda:
     _later: dict[str, float] = attrs.Factory(dict)
     _failures: dict[str, int] = attrs.Factory(dict)
     """How often in a row something failed, by directory."""
+    _owes_all: bool = False
+    """Whether a full pass follows the next one that ends well: a partial pass was cut short."""
     _outages: int = 0
     """How many passes in a row could not do their work at all."""
     _not_before: float = -math.inf
@@ -170,8 +175,13 @@ class Agenda:
         if left.is_unreachable:
             self._outages += 1
             self._not_before = now + _delay(self._outages)
+            self._owes_all = self._owes_all or left.is_cut_short
             self._give_back(turn)
             return
+        if self._owes_all and turn.within is not None:
+            self.full_at = min(self.full_at, now)
+            self._require_all("a pass was cut short")
+        self._owes_all = False
         self._outages, self._not_before, self.behind_since = 0, -math.inf, self.hinted_at
         failed = frozenset(left.failed)
         self._failures = {it: count for it, count in self._failures.items() if it in failed or not turn.covers(it)}

@@ -43,12 +43,15 @@ def toml_fault(error: ValueError, raw: bytes) -> str:
             way_out = "write true or false"
         elif value[:1] in {"\u201c", "\u201d", "\u201e", "\u2018", "\u2019"}:
             way_out = "use straight quotes"
+        elif re.match(r"\s*\[\[target\]\]", lines[min(int(place[1]), len(lines)) - 1]):
+            way_out = "with several targets, each of them is a table [[target]], also the first"
     return f"{text}; {way_out}" if way_out else text
 
 
 def _twice(found: re.Match[str]) -> str:
     name = ".".join(re.findall(r"'([^']*)'", found[1]))
-    return f"[{name}] is there twice, join the two"
+    way_out = "join the two, or write each of several targets as [[target]]" if name == "target" else "join the two"
+    return f"[{name}] is there twice, {way_out}"
 
 
 def read_regular(path: Path, limit: int) -> tuple[bytes, os.stat_result]:

@@ -29,6 +29,7 @@ _CHECKED: Final = (
 _SCHEMES: Final = (
     "{table}.url says so with its scheme: sftp://, ftpes:// (explicit TLS), ftps:// (implicit TLS) or ftp:// (no TLS)"
 )
+_SEVERAL: Final = "each of several targets is a table [[target]] with a name and a url of its own"
 
 #: What to write instead of a key that other programs have, or that seems likely: ssh, lftp, rclone, WinSCP, rsync,
 #: deployment actions. ``{table}`` is the table of the place, which is ``target`` outside ``[source]``.
@@ -84,7 +85,9 @@ HINTS: Final[Mapping[str, str]] = {
         ("dry-run dryrun simulate preview", "it is a command: actorsync plan"),
         ("bandwidth bandwidth-limit rate rate-limit limit-rate speed-limit limit", 'use sync.bwlimit = "2M"'),
         ("interval schedule repeat period cron loop refresh", 'use sync.every = "15m"'),
-        ("watch-mode live follow inotify", "use sync.watch = true"),
+        ("watch-mode live follow inotify realtime real-time watcher", "use sync.watch = true"),
+        ("debounce quiet-period latency", 'use watch.settle = "0.2s"'),
+        ("polling poll use-polling", "actorsync polls by itself where changes cannot be noticed; remove it"),
         (
             "mirror prune purge clean delete-extra delete-remote delete-extraneous sync-deletions",
             "use sync.delete = true",
@@ -104,7 +107,14 @@ HINTS: Final[Mapping[str, str]] = {
         ("verbose quiet debug json progress", "it is an option: actorsync run --verbose, --quiet or --json"),
         ("log log-file logfile log-level", "it is an option: actorsync run --log-file FILE"),
         ("audit audits drift", "it is a table: [audit] listings = 50"),
-        ("metrics prometheus status-page web http dashboard", 'it is a table: [observe] listen = "127.0.0.1:9417"'),
+        (
+            "metrics prometheus status status-page web http dashboard monitor monitoring",
+            'it is a table: [observe] listen = "127.0.0.1:9417"',
+        ),
+        ("healthcheck healthchecks heartbeat webhook ping-url", 'use observe.ping = "https://hc-ping.com/your-uuid"'),
+        ("otel opentelemetry tracing", "use observe.traces = true"),
+        ("targets urls remotes destinations servers mirrors", _SEVERAL),
+        ("service systemd daemon", "it is a command: actorsync service install"),
         (
             "state state-dir state-name journal cache",
             "the journal has its place in $XDG_STATE_HOME/actorsync; remove it",
@@ -113,12 +123,34 @@ HINTS: Final[Mapping[str, str]] = {
     for name in names.split()
 }
 
-#: The same for keys of ``[audit]``, where some of these names mean something else.
-_AUDIT_HINTS: Final = {
-    **dict.fromkeys(("enabled", "enable", "disabled", "off", "mode"), "audit.listings = 0 turns audits off"),
-    **dict.fromkeys(("interval", "period", "schedule", "repeat"), 'use audit.every = "10m"'),
-    **dict.fromkeys(("fix", "action", "mend", "restore"), 'use audit.repair = "fix"'),
-    **dict.fromkeys(("count", "number", "directories", "limit"), "use audit.listings = 50"),
+#: The same for keys of some tables, where some of these names mean something else. They come first.
+_OF_TABLE: Final[dict[str, dict[str, str]]] = {
+    "audit": {
+        **dict.fromkeys(("enabled", "enable", "disabled", "off", "mode"), "audit.listings = 0 turns audits off"),
+        **dict.fromkeys(("interval", "period", "schedule", "repeat"), 'use audit.every = "10m"'),
+        **dict.fromkeys(("fix", "action", "mend", "restore"), 'use audit.repair = "fix"'),
+        **dict.fromkeys(("count", "number", "directories", "limit"), "use audit.listings = 50"),
+    },
+    "watch": {
+        **dict.fromkeys(("enabled", "enable", "watch", "on", "mode"), "use sync.watch = true"),
+        **dict.fromkeys(("delay", "wait", "timeout"), 'use watch.settle = "0.2s"'),
+        **dict.fromkeys(("every", "interval", "full-every", "rescan"), 'use watch.reconcile-every = "1h"'),
+        **dict.fromkeys(("keepalive", "keep-alive", "warm"), 'use watch.idle = "1m"'),
+    },
+    "observe": {
+        **dict.fromkeys(
+            ["address", "bind", "host", "port", "enabled", "enable", "http", "web", "prometheus", "status", "page"],
+            'use observe.listen = "127.0.0.1:9417"',
+        ),
+        **dict.fromkeys(
+            ("metrics", "textfile"),
+            "use observe.metrics-file for a file; the page of observe.listen has /metrics as well",
+        ),
+        **dict.fromkeys(["password", "secret", "auth", "key"], 'use observe.token = {{ env = "ACTORSYNC_TOKEN" }}'),
+        **dict.fromkeys(("url", "webhook"), 'use observe.ping = "https://hc-ping.com/your-uuid"'),
+        **dict.fromkeys(("stale", "max-age", "timeout"), 'use observe.stale-after = "2h"'),
+    },
+    "target": {"check": "use publish.check, or target.canary-check for a canary"},
 }
 
 _FORMS = ("env", "file", "credential", "command", "keyring", "prompt")
@@ -163,7 +195,10 @@ def hint_for(unknown: str) -> str | None:
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower().replace("_", "-")
     if (table, name) == ("target", "path"):
         name = "dir"
-    hint = (_AUDIT_HINTS if table == "audit" else HINTS).get(name)
+    if not table and re.fullmatch(r"target[s_-]?\d+", name):
+        return _SEVERAL
+    of_table = _OF_TABLE.get(table, {})
+    hint = of_table.get(name, None if table == "audit" else HINTS.get(name))
     return None if hint is None else hint.format(table="source" if table == "source" else "target")
 
 

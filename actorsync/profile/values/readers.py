@@ -257,7 +257,8 @@ def read_ignore_file(value: object, site: Site) -> IgnoreFile:
 def read_url(value: object, site: Site) -> Place:
     """Return the place of a URL or a directory."""
     if not isinstance(value, str):
-        raise ValueError('is not text; write it in quotes: "sftp://user@host/dir"')  # noqa: TRY004
+        several = "; each of several targets is a table [[target]]" if isinstance(value, list) else ""
+        raise ValueError(f'is not text; write it in quotes: "sftp://user@host/dir"{several}')  # noqa: TRY004
     return parse_place(value, site.base, site.table)
 
 

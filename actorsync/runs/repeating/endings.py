@@ -10,8 +10,8 @@ import trio
 
 from actorsync.errors import DRIFTED, GuardRefused, TargetUnreachable
 from actorsync.model.entry import parent_of
-from actorsync.model.event import Event, RemovalsDelayed, Scanned
-from actorsync.model.operation import Failed, Returned
+from actorsync.model.event import Adopted, Confirmed, Event, RemovalsDelayed, Scanned
+from actorsync.model.operation import Done, Failed, MakeDirectory, Returned
 from actorsync.model.report import Report
 from actorsync.planning.watching.agenda import MOST_DIRECTORIES, Left
 
@@ -35,32 +35,44 @@ class Aftermath:
 
     wall_clock_ns: Callable[[], int]
     _failed: set[str] = attrs.Factory(set)
+    _returned: set[str] = attrs.Factory(set)
     _delayed: dict[str, float] = attrs.Factory(dict)
+    _has_entered: bool = False
+    """Whether the journal may know a directory that it did not know before."""
 
     def observe(self, event: Event) -> None:
         """Take note of an event."""
         match event:
-            case Failed(operation) | Returned(operation):
-                self._note(parent_of(operation.path))
+            case Failed(operation):
+                self._note(self._failed, parent_of(operation.path))
+            case Returned(operation):
+                self._note(self._returned, parent_of(operation.path))
             case Scanned(problems=problems):
                 for problem in problems:
-                    self._note(problem.path)
+                    self._note(self._failed, problem.path)
+            case Done(MakeDirectory()) | Adopted() | Confirmed():
+                self._has_entered = True
             case RemovalsDelayed(paths, first):
                 due = trio.current_time() + first - self.wall_clock_ns() / 1e9 + _LATE
                 self._delayed = dict.fromkeys(map(parent_of, paths), due)
 
-    def _note(self, directory: str) -> None:
-        if len(self._failed) <= MOST_DIRECTORIES:
-            self._failed.add(directory)
+    def _note(self, directories: set[str], directory: str) -> None:
+        if len(directories) <= MOST_DIRECTORIES:
+            directories.add(directory)
 
     def left(self, report: Report) -> Left:
         """Return what the pass with this report has left undone.
 
         What a guard refuses is not repeated before the next full pass: until something changes it would be refused
-        again. A source that cannot be used, a target that cannot be reached and a release that was not published leave
-        everything.
+        again. What failed in such a pass is repeated. A source that cannot be used, a target that cannot be reached and
+        a release that was not published leave everything.
         """
         is_down = report.exit_code == TargetUnreachable.exit_code or report.error is not None
         if is_down or report.not_published is not None:
-            return Left(is_unreachable=True)
-        return Left(frozenset(self._failed) if report.exit_code == 1 else (), self._delayed)
+            return Left(is_unreachable=True, is_cut_short=self._has_entered)
+        match report.exit_code:
+            case 1:
+                return Left(frozenset(self._failed | self._returned), self._delayed)
+            case GuardRefused.exit_code:
+                return Left(frozenset(self._failed), self._delayed)
+        return Left(delayed=self._delayed)

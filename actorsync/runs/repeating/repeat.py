@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import attrs
 import trio
 
+from actorsync.actors.control import Control
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import the_cause
 from actorsync.errors import ProfileError
 from actorsync.model.report import Report
+from actorsync.planning.watching.shrinking import Shrinking
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.mirror import Mirror
@@ -18,7 +21,7 @@ from actorsync.runs.observing import observing
 from actorsync.runs.options import options_for
 from actorsync.runs.repeating.endings import GOES_ON
 
-__all__ = ["BREATH", "WakeUp", "repeat", "require_repeatable", "run_forever"]
+__all__ = ["BREATH", "WakeUp", "Wishes", "repeat", "require_repeatable", "run_forever"]
 
 #: Seconds between the end of a pass and the next pass, at least.
 BREATH: Final = 1.0
@@ -34,16 +37,22 @@ async def run_forever(profile: Profile, options: RunOptions | None = None, *, is
     The journal stays locked between passes, and each secret is looked up once. With ``sync.every`` alone, the endpoints
     are new for each pass: a source that is a symbolic link is followed to its current target, and a password that was
     changed on the server is tried once. From the second pass on, paths that keep failing are parked for longer and
-    longer, and the target is looked at every ``audit.every`` only: each look is a login.
+    longer, and the target is looked at every ``audit.every`` only: each look is a login. The removal guards count over
+    all passes of an hour, see `Shrinking`.
     """
     require_repeatable(profile)
-    async with observing(options or options_for(profile)) as observed:
-        if profile.sync.watch:
-            from actorsync.runs.repeating.watched import watch_forever  # needed only here: other runs start faster
+    options = attrs.evolve(options or options_for(profile), shrinking=Shrinking())
+    async with observing(options) as observed:
+        observed.control.has_next_pass = True
+        try:
+            if profile.sync.watch:
+                from actorsync.runs.repeating.watched import watch_forever  # needed only here: other runs start faster
 
-            return await watch_forever(Mirror(profile, observed, is_rebuilding))
-        assert profile.sync.every is not None, "the profile does not say how often"
-        return await _passes(profile, observed, profile.sync.every, is_rebuilding=is_rebuilding)
+                return await watch_forever(Mirror(profile, observed, is_rebuilding))
+            assert profile.sync.every is not None, "the profile does not say how often"
+            return await _passes(profile, observed, profile.sync.every, is_rebuilding=is_rebuilding)
+        finally:
+            observed.control.has_next_pass = False
 
 
 async def _passes(profile: Profile, options: RunOptions, period: float, *, is_rebuilding: bool) -> int:
@@ -54,12 +63,11 @@ async def _passes(profile: Profile, options: RunOptions, period: float, *, is_re
     async with first.ready() as (journal, secrets):
         if first.is_stopped:
             return first.unbegun().exit_code
-        mirror, due, control, wishes = first, trio.current_time(), options.control, 0
+        mirror, due, wishes = first, trio.current_time(), Wishes(options.control)
 
         async def one_pass() -> Report:
-            nonlocal mirror, due, wishes
-            wishes = control.wishes
-            control.take_rescan()  # each pass is one
+            nonlocal mirror, due
+            wishes.take()
             is_due = trio.current_time() >= due
             if is_due:
                 due = trio.current_time() + profile.audit.every
@@ -67,10 +75,26 @@ async def _passes(profile: Profile, options: RunOptions, period: float, *, is_re
             mirror = later
             return report
 
-        async def wish() -> None:
-            await control.until_wish(wishes)
+        return await repeat(one_pass, period, options.shutdown, wishes.until_any, options.control.until_resumed)
 
-        return await repeat(one_pass, period, options.shutdown, wish, control.until_resumed)
+
+@attrs.define(eq=False)
+class Wishes:
+    """Why the next pass is to begin before its time: a rescan, or a path to try that no pass has been begun for."""
+
+    control: Control
+    _retries: set[str] = attrs.Factory(set)
+    """The paths that the last pass was to try. It may have ended before it could."""
+
+    def take(self) -> None:
+        """Take note that a pass begins, which looks at the whole source and tries the paths."""
+        self.control.take_rescan()
+        self._retries = set(self.control.retries)
+
+    async def until_any(self) -> None:
+        """Return when there is one."""
+        while not (self.control.is_rescan_due or self.control.retries - self._retries):
+            await self.control.changed()
 
 
 def require_repeatable(profile: Profile) -> None:
@@ -88,12 +112,12 @@ async def repeat(
     period: float,
     shutdown: Shutdown,
     wake_up: WakeUp = trio.sleep_forever,
-    resumed: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
+    until_resumed: WakeUp = trio.lowlevel.checkpoint,
 ) -> int:
     """Make passes, one after the other, until stopped; return the exit code of the run.
 
     A pass begins ``period`` seconds after the last one began, or earlier when ``wake_up()`` returns, but never sooner
-    than `BREATH` seconds after the last one ended, and not before ``resumed()`` returns. Passes that were missed are
+    than `BREATH` seconds after the last one ended, nor before ``until_resumed()`` returns. Passes that were missed are
     not made up for.
 
     A pass that failed is followed by another, unless the failure is permanent: a refused login, or a fatal error. Then
@@ -105,13 +129,11 @@ async def repeat(
         report = await one_pass()
         if shutdown.draining.is_set() or report.exit_code not in GOES_ON:
             return report.exit_code
-        if await _is_stopped_before(began + period, shutdown, wake_up, resumed):
+        if await _is_stopped_before(began + period, shutdown, wake_up, until_resumed):
             return 0
 
 
-async def _is_stopped_before(
-    due: float, shutdown: Shutdown, wake_up: WakeUp, resumed: Callable[[], Awaitable[object]]
-) -> bool:
+async def _is_stopped_before(due: float, shutdown: Shutdown, wake_up: WakeUp, until_resumed: WakeUp) -> bool:
     """Wait until the next pass may begin, and return False; or until a drain is requested, and return True."""
     earliest = trio.current_time() + BREATH
     try:
@@ -120,7 +142,7 @@ async def _is_stopped_before(
             with trio.move_on_at(max(due, earliest)):
                 await wake_up()
                 await trio.sleep_until(earliest)
-            await resumed()
+            await until_resumed()
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         raise the_cause(group) from None

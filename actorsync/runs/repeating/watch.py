@@ -72,6 +72,8 @@ class WatchLoop:
                 self.agenda.rescan(now)
             if self.control.retries:
                 self.agenda.look_again({parent_of(path) for path in self.control.retries}, now)
+            if directories := self.control.take_directories():
+                self.agenda.look_again(directories, now)
             self.wake()
             await self.control.changed()
 

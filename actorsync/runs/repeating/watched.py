@@ -19,6 +19,7 @@ from actorsync.endpoints.wrappers.warm import WarmEndpoint
 from actorsync.journal import Journal
 from actorsync.model.event import PassBegan
 from actorsync.model.report import Report
+from actorsync.planning.admission.ceiling import Share, Shares
 from actorsync.planning.watching.agenda import Agenda, Left, Turn
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.mirror import Mirror, Places
@@ -30,6 +31,9 @@ __all__ = ["watch_forever"]
 
 #: What the spread of full passes is where the user says how often they are: none.
 _EXACTLY: Final = 0.5
+
+#: Seconds of rest that a canary waits for beside ``watch.settle``.
+_AFTER_OTHERS: Final = 0.05
 
 
 async def watch_forever(mirror: Mirror) -> int:
@@ -61,8 +65,10 @@ async def watch_forever(mirror: Mirror) -> int:
 def agenda_of(profile: Profile) -> Agenda:
     """Return the agenda of a run that begins, as the profile says."""
     watch, every = profile.watch, profile.sync.every
+    # Others wait for a pass of the canary that began no earlier than their own: it lets them go first.
+    settle = watch.settle + _AFTER_OTHERS if profile.is_canary else watch.settle
     spread: Callable[[], float] = random.random if every is None else lambda: _EXACTLY
-    return Agenda(watch.settle, watch.settle_max, every or watch.reconcile_every, spread)
+    return Agenda(settle, watch.settle_max, every or watch.reconcile_every, spread)
 
 
 @attrs.define(eq=False)
@@ -72,6 +78,7 @@ class _Places:
     profile: Profile
     secrets: BothSecrets
     hold: trio.Nursery
+    shares: Shares
     _source: WarmEndpoint | None = None
     _target: WarmEndpoint | None = None
 
@@ -82,13 +89,13 @@ class _Places:
     async def open(self) -> Places:
         """Return source and target for the next pass."""
         if self._source is None and self.profile.source.is_remote:
-            self._source = await self._warm(open_source(self.profile, self.secrets))
+            self._source = await self._warm(open_source(self.profile, self.secrets), self.shares.source)
         if self._target is None and self.profile.target.is_remote:
-            self._target = await self._warm(open_target(self.profile, self.secrets))
+            self._target = await self._warm(open_target(self.profile, self.secrets), self.shares.target)
         return self.source(), self._target or open_target(self.profile, self.secrets)
 
-    async def _warm(self, real: Endpoint) -> WarmEndpoint:
-        warm = WarmEndpoint(real, self.profile.watch.idle)
+    async def _warm(self, real: Endpoint, share: Share) -> WarmEndpoint:
+        warm = WarmEndpoint(real, self.profile.watch.idle, share)
         await self.hold.start(warm.run)
         return warm
 
@@ -122,7 +129,7 @@ class _Places:
 async def _places_kept(mirror: Mirror, secrets: BothSecrets) -> AsyncIterator[_Places]:
     try:
         async with trio.open_nursery() as hold:
-            places = _Places(mirror.profile, secrets, hold)
+            places = _Places(mirror.profile, secrets, hold, mirror.options.shares)
             yield places
             if not mirror.options.shutdown.cancelling.is_set():
                 await places.replace()

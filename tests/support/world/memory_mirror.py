@@ -28,6 +28,7 @@ from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Failed, Skipped
 from actorsync.model.report import Report
 from actorsync.planning.selection import Selection
+from actorsync.planning.watching.shrinking import Shrinking
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.values.units import MaxDelete
 from actorsync.supervisor import supervise
@@ -99,6 +100,7 @@ class Mirror:
         feed: Feed | None = None,
         within: Iterable[str] | None = None,
         control: Control | None = None,
+        shrinking: Shrinking | None = None,
     ) -> Report:
         self.events.clear()
         with trio.fail_after(3_600):
@@ -118,6 +120,7 @@ class Mirror:
                     feed=feed,
                     control=control or Control(),
                     within=None if within is None else frozenset(within),
+                    shrinking=shrinking,
                 ),
             )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,27 @@ def test_m116_a_full_disk_loses_only_unacknowledged_facts(tmp_path: Path) -> Non
         journal.apply(adopted("after"))
     with open_journal(tmp_path, "p") as journal:
         assert list(children(journal, "")) == ["after", "before"]
+
+
+def test_process_without_a_free_descriptor_is_told_so_and_not_to_change_modes(tmp_path: Path) -> None:
+    with open_journal(tmp_path, "p"):
+        pass
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = [open(os.devnull)]  # noqa: SIM115 - closed below
+    said: set[str] = set()
+    try:
+        for more in range(1, 8):  # whichever of its files is the first that cannot be opened
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used[0].fileno() + more, limits[1]))
+            with suppress(FatalError), open_journal(tmp_path, "p"):
+                continue
+            with pytest.raises(FatalError) as caught, open_journal(tmp_path, "p"):
+                pass
+            said.add(str(caught.value).partition(": ")[2])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        used[0].close()
+    way_out = "allow more open files (ulimit -n, or LimitNOFILE= of a service), or mirror fewer at the same time"
+    assert said == {f"Too many open files; {way_out}"}
 
 
 def test_m116_a_write_error_is_fatal_and_keeps_committed_facts(tmp_path: Path) -> None:

@@ -219,3 +219,25 @@ def test_foreign_removals_are_limited_alone_and_with_ours(
     removals: RemovalRequest, limit: str | int, is_refused: bool
 ) -> None:
     assert (objection(removals, MaxDelete.parse(limit)) is not None) is is_refused
+
+
+@pytest.mark.parametrize(("limit", "count", "refused"), [("50%", 10, False), ("50%", 11, True), (50, 11, True)])
+def test_removals_of_earlier_passes_count(limit: object, count: int, refused: bool) -> None:
+    later = attrs.evolve(USUAL, count=count, ours=60, most=100)
+    assert (objection(later, MaxDelete.parse(limit)) is not None) is refused
+
+
+def test_refusal_tells_what_earlier_passes_have_removed() -> None:
+    assert objection(attrs.evolve(USUAL, count=11, ours=60, most=100), HALF) == (
+        "11 more of 100 entries would be removed, 40 were removed within the last hour, together more than max-delete "
+        "allows (50): nothing removed; if this is intended, run once with --set sync.max-delete=100%"
+    )
+
+
+def test_unlimited_removals_do_not_count_earlier_ones() -> None:
+    assert objection(attrs.evolve(USUAL, count=60, ours=60, most=100), ALL) is None
+
+
+def test_the_last_entry_of_a_source_that_was_emptied_slowly_stays() -> None:
+    emptied = attrs.evolve(USUAL, count=1, ours=1, seen=0, most=100)
+    assert objection(emptied, MaxDelete.parse(500)) is not None

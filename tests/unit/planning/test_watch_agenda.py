@@ -109,6 +109,21 @@ def test_an_unreachable_target_gets_everything_back_after_growing_delays() -> No
     assert agenda.begin(now + SETTLE).within == frozenset({"a", "b"})
 
 
+def test_a_full_pass_follows_when_a_partial_one_was_cut_short() -> None:
+    agenda = begun()
+    agenda.hint({""}, 10.0)
+    agenda.end(agenda.begin(10.2), Left(is_unreachable=True, is_cut_short=True), 11.0)
+    agenda.end(agenda.begin(12.0), Left(is_unreachable=True), 13.0)
+    again = agenda.begin(15.0)
+    assert again.within == frozenset({""})  # the server may be away for hours: not everything is listed each time
+    agenda.end(again, Left(), 16.0)
+    assert agenda.due() <= 16.0
+    full = agenda.begin(16.0)
+    assert full == Turn("a pass was cut short")
+    agenda.end(full, Left(), 17.0)
+    assert agenda.due() == pytest.approx(16.0 + HOUR)
+
+
 def test_a_full_pass_that_could_not_do_its_work_is_repeated_as_a_full_one() -> None:
     agenda = Agenda(SETTLE, SETTLE_MAX, HOUR)
     turn = agenda.begin(0.0)
