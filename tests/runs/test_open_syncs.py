@@ -71,7 +71,9 @@ async def test_a_change_reaches_every_target_until_the_block_ends(shop: Path) ->
             assert all(sync.is_paused for sync in syncs.values())
             syncs.resume()
     assert syncs.stopped.is_set()
-    assert {name: report.exit_code for name, report in syncs.reports.items()} == dict.fromkeys(NAMES, 0)
+    codes = {name: report.exit_code for name, report in syncs.reports.items()}
+    assert codes.keys() == {*NAMES}
+    assert {*codes.values()} <= {0, 3}, "the end of the block drains a pass that goes on"
 
 
 @pytest.mark.parametrize(("verb", "code"), [("drain", 3), ("cancel", 130), ("now", 130)])
