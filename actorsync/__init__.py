@@ -1,9 +1,9 @@
 """actorsync keeps a server an exact mirror of a directory, over N connections.
 
 A script calls `run`, `plan` and `apply`: they block, and Ctrl-C stops them gracefully. A program on trio uses
-`open_sync`. Events are in ``actorsync.events``, errors in ``actorsync.errors``, endpoints of your own begin with
-``actorsync.endpoints``, and embedded servers and faults for tests are in ``actorsync.testing``. A name in ``__all__``
-of one of these is public. Everything else may change.
+`open_sync`. `run_many` and `open_syncs` mirror several targets. Events are in ``actorsync.events``, errors in
+``actorsync.errors``, endpoints of your own begin with ``actorsync.endpoints``, and embedded servers and faults for
+tests are in ``actorsync.testing``. A name in ``__all__`` of one of these is public. Everything else may change.
 
 The layout, from the bottom up. Each layer imports only the layers before it:
 
@@ -16,7 +16,9 @@ The layout, from the bottom up. Each layer imports only the layers before it:
 * ``policy``: what a run may do, and what its caller supplies. ``assembly`` builds the actors from it, ``supervisor``
   opens the channels and starts them, ``ending`` reports how the run ended.
 * ``profile``: what the user wants, from a TOML file.
-* ``runs``: from a profile to runs: once, repeated, as a plan, as a block in a program, as a blocking call.
+* ``runs``: from a profile to runs: once, repeated, as a plan.
+* ``observe``: what others may see of runs. ``service``: several mirrors in one process, and control while they run.
+* ``library``: what programs call: a run in one call, or as a block on trio.
 * ``cli``, ``rehearsal``: the commands, and what they print.
 * ``testing``: embedded servers, faults, and the conformance suite that every endpoint passes.
 

@@ -221,7 +221,8 @@ class Sync:
                 nursery.start_soon(self._sample)
                 self._ended = await end_of(self._job, work)
                 nursery.cancel_scope.cancel()
-            if self._report is None or self._ended.raised is not None:
+            is_told = self._ended.raised is None or (self._report and self._report.exit_code == self._ended.exit_code)
+            if self._report is None or not is_told:  # it ended before a pass, between two, or by a bug
                 self._report = self._ended.report
         finally:
             self._feed.close()

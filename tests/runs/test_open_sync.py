@@ -168,6 +168,7 @@ async def test_a_stage_that_raises_makes_open_sync_raise_at_its_end(profile: Pat
             seen += [event async for event in sync.events]
     assert isinstance(raised.value.__cause__, KeyError)
     assert isinstance(seen[-1], Stopped)
+    assert sync.report == seen[-1].report
     assert sync.report.exit_code == 7
 
 
