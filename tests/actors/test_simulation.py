@@ -314,7 +314,7 @@ else:
                 error.add_note(f"seed {seed}")
                 raise
         least = min(met[what] for what in ("moved", "moved, and young", "sent instead", "touched", "killed"))
-        assert least > (5 if IS_FULL else 0), met
+        assert least > (RENAMES // 40 if IS_FULL else 0), met
 
     def test_the_same_seed_tells_the_same_story() -> None:
         first, second = tell(8), tell(8)
