@@ -1,6 +1,6 @@
 """What programs do to a tree when they save, as far as a watcher sees it: their system calls.
 
-Those of Vim 9, rsync 3.2 and git 2.39 are as strace shows them. Those of VS Code, JetBrains and build tools follow what
+Those of Vim 9, rsync 3.5 and git 2.39 are as strace shows them. Those of VS Code, JetBrains and build tools follow what
 their projects say about saving: they do not run without a screen.
 
 Each function takes the directory that it works in. It blocks, and takes milliseconds.
