@@ -72,8 +72,13 @@ async def supervise(source: Source, target: Endpoint, journal: RunJournal, optio
         options.shares.leave()
 
 
+@trio.lowlevel.enable_ki_protection
 async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown, failures: Sequence[Failure]) -> None:
-    """Open every channel, start every actor with its ends, and return when all have stopped."""
+    """Open every channel, start every actor with its ends, and return when all have stopped.
+
+    A ``KeyboardInterrupt`` is raised elsewhere: in here it could leave a channel open, with a reader that
+    waits for ever.
+    """
     width = connections * lanes
     send_found, found = send_listing, listings = trio.open_memory_channel[Finding](width)
     if actors.stages is not None:
@@ -105,6 +110,9 @@ async def _run(actors: Actors, connections: int, lanes: int, shutdown: Shutdown,
                         inner.start_soon(connection.run, operations.clone(), send_fact.clone())
                     operations.close()
                     send_fact.close()
+        except BaseException:
+            actors.recorder.finish()  # all others have ended, and not each may have closed its ends
+            raise
         finally:
             # The recorder is shielded. From here on it does not wait for a reader of events that is slow.
             actors.recorder.release_reader()

@@ -254,6 +254,8 @@ class Recorder:
     """What an observer raised. It is not called again, and the recorder goes on."""
     tally: Tally = attrs.Factory(Tally)
     _warned: set[str] = attrs.Factory(set)
+    _is_finishing: bool = False
+    _receiving: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
     async def run(
         self,
@@ -268,7 +270,7 @@ class Recorder:
         can send to each other without a deadlock.
         """
         with holding(facts, settled, published), trio.CancelScope(shield=True):
-            async for first in facts:
+            while (first := await self._next(facts)) is not None:
                 group = [first]
                 while len(group) < GROUP:
                     try:
@@ -276,6 +278,27 @@ class Recorder:
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
                 await self._record(group, settled, published)
+
+    def finish(self) -> None:
+        """Record what has arrived, and end, although somebody could still send.
+
+        A ``KeyboardInterrupt`` can keep an actor from closing its end of the channel.
+        """
+        self._is_finishing = True
+        self._receiving.cancel()
+
+    async def _next(self, facts: trio.MemoryReceiveChannel[Fact]) -> Fact | None:
+        """Return the next fact; None at the end."""
+        if not self._is_finishing:
+            with trio.CancelScope() as self._receiving:
+                try:
+                    return await facts.receive()
+                except trio.EndOfChannel:
+                    return None
+        try:
+            return facts.receive_nowait()
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return None
 
     async def _record(
         self,

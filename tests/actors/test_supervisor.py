@@ -19,6 +19,7 @@ from trio.testing import MockClock
 
 from actorsync.actors.backoff import Backoff, Failures, restarting
 from actorsync.actors.messages import holding, inline
+from actorsync.actors.scanner import Scanner
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import the_cause
 from actorsync.endpoints.contract import Capabilities, Session
@@ -665,3 +666,31 @@ async def test_an_equal_file_that_changes_before_it_is_read_is_sent_and_not_adop
     report = await mirror.run(source=Faulty(mirror.source, decide))
     assert (report.exit_code, report.adopted) == (0, 0)
     assert mirror.target.files() == {"x": b"newer"}
+
+
+class _Interrupted(MemoryEndpoint):
+    """A source at which Ctrl-C is pressed when the scanner is about to begin: it never gets as far as its channels."""
+
+    async def identify(self) -> Root:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", ["source", "scanner"])
+async def test_keyboard_interrupt_in_an_actor_ends_the_run(
+    place: str, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second case the actor does not close its end of the channel to the recorder."""
+
+    async def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if place == "scanner":
+        monkeypatch.setattr(Scanner, "run", interrupted)
+    events: list[Event] = []
+    options = RunOptions(
+        Policy(Selection(), MaxDelete(50, is_percent=True)), observers=[events.append], clock=Clock(blocking=inline)
+    )
+    with trio.fail_after(60), pytest.raises(KeyboardInterrupt):
+        await supervise(_Interrupted("source"), MemoryEndpoint("target"), open_memory_journal(), options)
+    assert isinstance(events[-1], Stopped)
+    assert events[-1].report.exit_code == 130

@@ -199,7 +199,7 @@ async def test_two_profiles_run_in_two_blocks(profile: Path, tmp_path: Path) -> 
 
 
 PROGRAM = """
-import sys, trio
+import signal, sys, trio
 from actorsync import open_sync
 from actorsync.events import Stopped
 
@@ -212,6 +212,7 @@ async def main():
 def said(event):
     print("pass over" if isinstance(event, Stopped) else "event", flush=True)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 trio.run(main)
 """
 
