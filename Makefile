@@ -7,7 +7,7 @@ PIP := --disable-pip-version-check --progress-bar off
 # They take over tests from each other: the stories of the simulation are long, and come one after the other.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 # Real servers, and connections that are cut, keep their tests waiting for longer.
-REST_WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
+REST_WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 3)))
 # Keep bytecode, whatever the shell says: without it, each program that a test starts compiles all of actorsync again.
 export PYTHONDONTWRITEBYTECODE :=
 

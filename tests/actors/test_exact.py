@@ -23,7 +23,7 @@ from tests.support.world.memory_mirror import LANES, ONE, Mirror
 from tests.support.world.simulation import simulate
 
 EXACT = attrs.evolve(ONE, delete="everything", connections=3)
-SEEDS = amount("EXACT_SEEDS", short=60, full=300)
+SEEDS = amount("EXACT_SEEDS", short=60, full=200)
 GUARDED = attrs.evolve(EXACT, max_delete=MaxDelete.parse("50%"))
 
 

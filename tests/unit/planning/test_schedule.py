@@ -469,7 +469,7 @@ def _lacks_parent(operation: Operation, model: Model, failed: set[str]) -> bool:
 
 
 @pytest.mark.scaled
-@settings(max_examples=amount("SCHEDULES", short=500, full=2_500), deadline=None)
+@settings(max_examples=amount("SCHEDULES", short=500, full=1_500), deadline=None)
 @given(
     source=trees,
     target=trees,
