@@ -16,7 +16,7 @@ from actorsync.profile import Profile
 from actorsync.runs.options import Additions
 from actorsync.runs.private_paths import own_files
 
-__all__ = ["Job", "job_for", "jobs_for"]
+__all__ = ["Job", "job_for", "jobs_for", "pace_of"]
 
 
 @attrs.define(eq=False)
@@ -56,7 +56,7 @@ def job_for(profile: Profile, options: RunOptions, name: str = "") -> Job:
         options.statistics,
         options.control,
         profile.path.stem,
-        Pace(_full_passes_every(profile), profile.observe.stale_after),
+        pace_of(profile),
     )
     return Job(name, profile, attrs.evolve(options, observers=[*options.observers, state.observe]), state)
 
@@ -78,7 +78,8 @@ def jobs_for(
     return jobs
 
 
-def _full_passes_every(profile: Profile) -> float | None:
-    """Return the seconds between two passes over the whole source, about; None if there is only one."""
+def pace_of(profile: Profile) -> Pace:
+    """Return how often a mirror of the profile is to be in sync. A watched source is compared as a whole at times."""
     sync = profile.sync
-    return profile.watch.reconcile_every if sync.every is None and sync.watch else sync.every
+    every = profile.watch.reconcile_every if sync.every is None and sync.watch else sync.every
+    return Pace(every, profile.observe.stale_after)

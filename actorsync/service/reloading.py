@@ -16,14 +16,13 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.errors import ActorsyncError, LoginRefused, ProfileError
 from actorsync.model.event import Changed, Event, Stopped, Warned
 from actorsync.model.text import display
-from actorsync.observe.board import Pace
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.options import options_for, policy_of
 from actorsync.runs.private_paths import own_files
 from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.runs.repeating.repeat import require_repeatable
-from actorsync.service.jobs import Job
+from actorsync.service.jobs import Job, pace_of
 from actorsync.service.manager.systemd import Systemd
 from actorsync.service.targets import Work
 
@@ -145,7 +144,7 @@ class Reloading:
         self.job.options = attrs.evolve(old, policy=policy, pipeline=pipeline)
         state = self.job.state
         state.source, state.target = profile.source.display, profile.target.display
-        state.pace = Pace(profile.sync.every, profile.observe.stale_after)
+        state.pace = pace_of(profile)
         places = f"{display(state.source)} to {display(state.target)}"
         _publish(self.job.options, Changed(f"going on with the profile {_name(profile)} as it is now: {places}"))
 

@@ -166,6 +166,19 @@ async def test_new_target_needs_its_journal(file: Path) -> None:
         await it.tick()
 
 
+async def test_profile_that_watches_says_how_often_everything_is_compared(file: Path) -> None:
+    it = loop_of(file)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reloading(it.work, again), it.job)
+        await wait_all_tasks_blocked()
+        write(file, text(2).replace('every = "60s"', "watch = true"))
+        await it.reload()
+        await it.tick()
+        assert it.job.state.pace.every == 3_600.0
+        it.job.shutdown.drain()
+        await it.tick()
+
+
 async def test_unchanged_profile_is_not_begun_anew(file: Path) -> None:
     it = loop_of(file)
     async with trio.open_nursery() as nursery:
