@@ -15,7 +15,7 @@ from actorsync.actors.backoff import Backoff
 from actorsync.actors.control import Control
 from actorsync.actors.feed import Feed
 from actorsync.actors.messages import Blocking, in_thread
-from actorsync.actors.observers import Listener, Observer, require_observers
+from actorsync.actors.observers import Listener, Observer, is_async, require_observers
 from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
@@ -174,6 +174,14 @@ class RunOptions:
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)
+
+    def publish(self, event: Event) -> None:
+        """Show the observers an event that does not belong to a pass. Listeners get it for the async ones."""
+        for observer in self.observers:
+            if not is_async(observer):
+                observer(event)
+        for feed in self.feeds:
+            feed.observe(event)
 
     @property
     def feeds(self) -> Sequence[Feed]:

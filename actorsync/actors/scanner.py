@@ -11,7 +11,7 @@ import trio
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.statistics import Statistics
-from actorsync.endpoints.contract import BulkListing, ReadSession, Source
+from actorsync.endpoints.contract import ReadSession, Source, list_first
 from actorsync.model.entry import WHOLE_TREE, Kind, Problem, Root, ScanComplete, Scope, join
 from actorsync.model.event import Learned, Scanned, Warned
 from actorsync.model.left_out import NOTHING, LeftOut
@@ -200,10 +200,7 @@ class Scanner:
 
     async def _list_now(self, session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
         began = trio.current_time()
-        if isinstance(session, BulkListing):
-            found = await session.list_many(directories)
-        else:
-            found = [rows_of(await session.list_directory(directories[0]))]
+        found = await list_first(session, directories)
         self._is_slow = is_slow(trio.current_time() - began, sum(len(listed.rows) for listed in found))
         return found
 

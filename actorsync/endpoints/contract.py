@@ -31,7 +31,7 @@ import attrs
 
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, Root, parent_of
-from actorsync.model.row import ListingRows
+from actorsync.model.row import ListingRows, rows_of
 from actorsync.model.traits import Traits
 from actorsync.planning.name_folding import NewSpelling
 
@@ -55,6 +55,7 @@ __all__ = [
     "ToldOfLogins",
     "Upload",
     "keeping_logins",
+    "list_first",
     "look",
     "mode_setter",
     "nothing_ahead",
@@ -282,6 +283,13 @@ class BulkListing(Protocol):
 
         Each result keeps the promises of `ReadSession.list_directory`.
         """
+
+
+async def list_first(session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
+    """List the first of the directories, and as many of the following as the session covers in one call."""
+    if isinstance(session, BulkListing):
+        return await session.list_many(directories)
+    return [rows_of(await session.list_directory(directories[0]))]
 
 
 @runtime_checkable

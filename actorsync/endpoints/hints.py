@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 import trio
 
 from actorsync.planning.selection import Selection
+from actorsync.planning.watching.agenda import MOST_DIRECTORIES
 
 __all__ = ["MOST_DIRECTORIES", "Dirty", "Hint", "HintQueue", "Hints", "Lost", "Watching", "alongside"]
-
-#: The most directories that wait in a `HintQueue`. A pass over more of them is hardly cheaper than one over the source.
-MOST_DIRECTORIES: Final = 4_096
 
 
 @attrs.frozen

@@ -13,11 +13,11 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.endpoints.contract import BulkListing, ReadSession, Source
+from actorsync.endpoints.contract import ReadSession, Source, list_first
 from actorsync.endpoints.hints import Hint, HintQueue, Hints, Watching, alongside
 from actorsync.errors import ActorsyncError, LoginRefused
 from actorsync.model.entry import Kind, ancestors, join, parent_of
-from actorsync.model.row import CODES, ListingRows, Row, decode, rows_of
+from actorsync.model.row import CODES, ListingRows, Row, decode
 from actorsync.planning.selection import Selection
 from actorsync.planning.watching.pace import LONGEST_REST, rest_after_failures, rest_after_round
 
@@ -125,7 +125,7 @@ class Poller:
         waiting = deque(self.begin_at)
         while waiting:
             batch = [waiting.popleft() for _ in range(min(_BATCH, len(waiting)))]
-            listings = await _list(session, batch)
+            listings = await list_first(session, batch)
             waiting.extendleft(reversed(batch[len(listings) :]))
             for listing in listings:
                 found.add(listing.directory)
@@ -154,9 +154,3 @@ class Poller:
 def _compared(row: Row) -> object:
     """Return what is compared of a row. The times of a directory change with what is in it, which it is listed for."""
     return (row[0], row[1], row[5], row[6]) if row[1] == _DIRECTORY else row
-
-
-async def _list(session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
-    if isinstance(session, BulkListing):
-        return await session.list_many(directories)
-    return [rows_of(await session.list_directory(directories[0]))]

@@ -1,7 +1,7 @@
 """Requests to a service that raises the alarm when they fail to come, such as healthchecks.io.
 
 urllib in a thread: it follows redirects, checks certificates, and uses the proxy that ``https_proxy`` and ``no_proxy``
-name, and it is part of Python. The URL is a secret: whoever has it can report a success. No message shows more of it
+name, and it is part of Python. The URL is a secret: with it, anybody can report a success. No message shows more of it
 than the host.
 """
 

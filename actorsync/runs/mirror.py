@@ -106,10 +106,7 @@ class Mirror:
 
     def publish(self, event: Event) -> None:
         """Show the observers an event that does not belong to a pass."""
-        for observer in self.options.observers:
-            observer(event)
-        for feed in self.options.feeds:
-            feed.observe(event)
+        self.options.publish(event)
 
     async def plan(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Plan:
         """Make a plan. ``journal`` must be a copy: the plan changes it. See `one_pass` for ``places``."""

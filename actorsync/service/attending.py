@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 import trio
 
-from actorsync.actors.observers import is_async
 from actorsync.ending import the_cause
 from actorsync.errors import ActorsyncError, JournalUnusable, ProfileError
 from actorsync.journal import read_drifts, read_runs, read_troubles, state_directory
@@ -65,13 +64,8 @@ class _Warnings:
         if self.is_late:
             logging.getLogger("actorsync").warning("%s", text)
             return
-        options = self.jobs[0].options
-        for observer in options.observers:
-            if not is_async(observer):
-                with contextlib.suppress(Exception):  # it fails again with an event of the run, which then ends
-                    observer(Warned(text))
-        for feed in options.feeds:
-            feed.observe(Warned(text))
+        with contextlib.suppress(Exception):  # an observer fails again with an event of the run, which then ends
+            self.jobs[0].options.publish(Warned(text))
 
 
 @asynccontextmanager

@@ -16,7 +16,6 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.errors import ActorsyncError, LoginRefused, ProfileError
 from actorsync.model.event import Changed, Event, Stopped, Warned
 from actorsync.model.text import display
-from actorsync.policy import RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.options import options_for, policy_of
 from actorsync.runs.private_paths import own_files
@@ -43,9 +42,9 @@ async def reload_when_asked(
             if job.reload is None:
                 continue
             try:
-                _publish(job.options, Changed(await job.reload()))
+                job.options.publish(Changed(await job.reload()))
             except ActorsyncError as error:
-                _publish(job.options, Warned(f"the run goes on with the profile that it has: {error}"))
+                job.options.publish(Warned(f"the run goes on with the profile that it has: {error}"))
         if systemd is not None:
             systemd.ready()
 
@@ -146,14 +145,7 @@ class Reloading:
         state.source, state.target = profile.source.display, profile.target.display
         state.pace = pace_of(profile)
         places = f"{display(state.source)} to {display(state.target)}"
-        _publish(self.job.options, Changed(f"going on with the profile {_name(profile)} as it is now: {places}"))
-
-
-def _publish(options: RunOptions, event: Event) -> None:
-    for observer in options.observers:
-        observer(event)
-    for feed in options.feeds:
-        feed.observe(event)
+        self.job.options.publish(Changed(f"going on with the profile {_name(profile)} as it is now: {places}"))
 
 
 def _name(profile: Profile) -> str:

@@ -13,13 +13,11 @@ from actorsync.actors.control import Control
 from actorsync.endpoints.wrappers.shared_listing import ListingReader, SharedListings
 from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event, PassBegan, Started
-from actorsync.model.report import Report
-from actorsync.runs.runner import run_once
 from actorsync.service.accounts import share_accounts
 from actorsync.service.canary import Canary, directories_of
 from actorsync.service.jobs import Job
 
-__all__ = ["Work", "run_targets", "together"]
+__all__ = ["Work", "together"]
 
 #: What is done with a job, until it has ended.
 Work: TypeAlias = Callable[[Job], Awaitable[int]]
@@ -54,36 +52,6 @@ def together(jobs: Sequence[Job], work: Work, *, is_once: bool = False) -> Work:
                 ends[job.name](why)
 
     return shared
-
-
-async def run_targets(jobs: Sequence[Job], *, is_rebuilding: bool = False) -> Mapping[str, Report]:
-    """Make one pass of each job at the same time, and return the reports by name.
-
-    A target that is refused, down or full does not end the others. What keeps a job from beginning, and a bug, is
-    raised when all have ended, the first one of the order of the jobs; a bug comes first.
-    """
-    reports: dict[str, Report] = {}
-    errors: dict[str, Exception] = {}
-
-    async def work(job: Job) -> int:
-        reports[job.name] = report = await run_once(job.profile, job.options, is_rebuilding=is_rebuilding)
-        return report.exit_code
-
-    shared = together(jobs, work, is_once=True)
-
-    async def one(job: Job) -> None:
-        try:
-            await shared(job)
-        except Exception as error:  # noqa: BLE001 - it ends this job, and is raised when the others have ended
-            errors[job.name] = error
-
-    async with trio.open_nursery() as nursery:
-        for job in jobs:
-            nursery.start_soon(one, job)
-    raised = [errors[job.name] for job in jobs if job.name in errors]
-    if raised:
-        raise min(raised, key=lambda error: isinstance(error, ActorsyncError))
-    return reports
 
 
 def _groups(jobs: Sequence[Job]) -> Sequence[Sequence[Job]]:
@@ -154,15 +122,11 @@ def _follow_canary(group: Sequence[Job], ends: dict[str, Callable[[str], object]
         return
     ask = partial(_ask, leading.control) if leading.profile.repeats and not is_once else None
     canary = Canary(leading.profile.name, ask)
-    _add(leading, canary.observe)
+    leading.add_observer(canary.observe)
     ends[leading.name] = canary.over
     for job in group:
         if job is not leading:
             follower = _Follower(canary, trio.current_time())
-            _add(job, follower.observe)
+            job.add_observer(follower.observe)
             pipeline = attrs.evolve(job.options.pipeline, approval=follower.approval)
             job.options = attrs.evolve(job.options, pipeline=pipeline)
-
-
-def _add(job: Job, observer: Callable[[Event], object]) -> None:
-    job.options = attrs.evolve(job.options, observers=[*job.options.observers, observer])

@@ -164,7 +164,7 @@ def test_m116_disk_that_fills_up_during_a_run_is_fatal(
     assert tree(site.target) == tree(site.source)
 
 
-@pytest.mark.parametrize(("number", "name"), [(0x6969, "NFS"), (0xFF534D42, "CIFS"), (0xFE534D42, "SMB2")])
+@pytest.mark.parametrize(("number", "name"), [(0x6969, "NFS"), (0xFF534D42, "SMB"), (0xFE534D42, "SMB")])
 def test_m117_journal_on_a_network_filesystem_is_refused(
     site: Site, monkeypatch: pytest.MonkeyPatch, number: int, name: str
 ) -> None:

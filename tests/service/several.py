@@ -13,7 +13,7 @@ from actorsync.model.report import Report
 from actorsync.profile import Profile, load_profiles
 from actorsync.runs.options import options_for
 from actorsync.service.jobs import Job, job_for
-from actorsync.service.targets import run_targets
+from actorsync.service.running import mirror, run_jobs
 from tests.runs.profiles import IMPATIENT
 
 __all__ = ["Several", "a_source"]
@@ -64,7 +64,7 @@ class Several:
         """Make one pass."""
 
         async def main() -> Mapping[str, Report]:
-            return await run_targets(self.jobs(only))
+            return await one_pass(self.jobs(only))
 
         return trio.run(main)
 
@@ -73,3 +73,8 @@ class Several:
         top = self.top / name
         paths = [path for path in top.rglob("*") if path.is_file() and ".tmp" not in path.name]
         return {str(path.relative_to(top)): path.read_text() for path in paths}
+
+
+async def one_pass(jobs: Sequence[Job]) -> Mapping[str, Report]:
+    """Make one pass of each job at the same time, and return the reports by name."""
+    return {it.name: it.report for it in await run_jobs(jobs, mirror(is_once=True), is_once=True)}

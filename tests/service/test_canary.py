@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import attrs
 import pytest
 import trio
 import trio.testing
@@ -16,8 +15,7 @@ from actorsync.model.event import Event, PassBegan, Released, ReleaseEnded, Star
 from actorsync.model.report import Report
 from actorsync.planning.publishing.canary import why_closed
 from actorsync.service.canary import Canary
-from actorsync.service.targets import run_targets
-from tests.service.several import Several, a_source
+from tests.service.several import Several, a_source, one_pass
 
 BURST = '[publish]\nmode = "burst"\n[sync]\ndelete = true\n'
 
@@ -152,8 +150,8 @@ def test_stop_ends_the_wait_for_the_canary_and_nothing_is_published(tmp_path: Pa
                     jobs["berlin"].shutdown.cancel()
 
         for name, job in jobs.items():
-            job.options = attrs.evolve(job.options, observers=[*job.options.observers, partial(observe, name)])
-        return await run_targets([*jobs.values()])
+            job.add_observer(partial(observe, name))
+        return await one_pass([*jobs.values()])
 
     reports = trio.run(main)
     assert {name: report.exit_code for name, report in reports.items()} == {"paris": 3, "berlin": 130, "rome": 3}

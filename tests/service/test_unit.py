@@ -51,7 +51,7 @@ def test_service_of_the_system_may_write_what_it_has_to(shop: Path) -> None:
 
 
 def test_run_of_root_keeps_the_capabilities_that_read_files_of_others(shop: Path) -> None:
-    start = Start(["actorsync"], "root", Path("/root/.local/state"))
+    start = Start(["actorsync"], "root", Path("/var/lib/state"))
     assert "CapabilityBoundingSet=" not in text_of(shop, "system", start)
     assert "CapabilityBoundingSet=" in text_of(shop, "system")
 

@@ -22,10 +22,10 @@ from typing import Final
 import attrs
 import trio
 
-from actorsync.endpoints.contract import BulkListing, ReadSession, Source
+from actorsync.endpoints.contract import BulkListing, ReadSession, Source, list_first
 from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper
 from actorsync.model.entry import Root
-from actorsync.model.row import ListingRows, encode, rows_of
+from actorsync.model.row import ListingRows, encode
 
 __all__ = ["ListingReader", "SharedListings", "SharedSource"]
 
@@ -171,7 +171,7 @@ class SharedListings:
         done, began = trio.Event(), trio.current_time()
         self._under_way |= {(root, directory): done for directory in mine}
         try:
-            found = await _listed(session, mine)
+            found = await list_first(session, mine)
             for listed in found:
                 self._keep(reader, listed, began)
         finally:
@@ -274,12 +274,6 @@ class SharedListings:
         if self._spool is not None:
             self._spool.close()
         self._spool, self._given = None, max((it.bit.bit_length() for it in self._readers), default=0)
-
-
-async def _listed(session: ReadSession, directories: Sequence[str]) -> Sequence[ListingRows]:
-    if isinstance(session, BulkListing):
-        return await session.list_many(directories)
-    return [rows_of(await session.list_directory(directories[0]))]
 
 
 @attrs.define(eq=False)

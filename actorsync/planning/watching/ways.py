@@ -9,29 +9,19 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from actorsync.model.filesystems import NETWORK
 from actorsync.model.text import display
 
 __all__ = ["Choice", "Way", "choose", "silent_type", "with_polled", "without_inotify"]
 
 Way: TypeAlias = Literal["inotify", "watchfiles", "polling"]
 
-#: File systems that other machines, or a program of this one, change without an event here, by their number
-#: (statfs(2), and the kernel's linux/magic.h). FUSE may be a disk of this machine: its number does not tell. An overlay
-#: is not among them: what is changed through it makes events.
+#: File systems that other machines, or a program of this one, change without an event here. FUSE may be a disk of this
+#: machine: its number does not tell. An overlay is not among them: what is changed through it makes events.
 _SILENT: Final = {
-    0x6969: "NFS",
-    0x517B: "SMB",
-    0xFF534D42: "SMB",
-    0xFE534D42: "SMB",
+    **NETWORK,
     0x01021997: "9p",
     0x65735546: "FUSE",
-    0x5346414F: "AFS",
-    0x73757245: "Coda",
-    0x564C: "NCP",
-    0x00C36400: "Ceph",
-    0x0BD00BD0: "Lustre",
-    0x47504653: "GPFS",
-    0x19830326: "BeeGFS",
     0x786F4256: "a shared folder of VirtualBox",
     0xBACBACBC: "a shared folder of VMware",
     0x7C7C6673: "a shared folder of Parallels",
