@@ -67,4 +67,5 @@ else:
             removed += story.removed
         if first + BLOCK <= SEEDS:
             assert {0, 1, 3, 130, None} <= ends.keys()
-            assert min(partial, removed) > 0
+            assert partial > BLOCK
+            assert removed > 0

@@ -193,7 +193,10 @@ class ReleaseSite:
         return Cut(at_line=place, how=how, when="unanswered" if is_heard else "before")
 
     async def places(self) -> int:
-        """Return how many places for cuts a burst has: lines, or bytes, of one connection."""
+        """Return how many places for cuts a burst has: lines, or bytes, of one connection.
+
+        No two sealed connections have the same number of bytes, so the last tenth of them is left out.
+        """
         case = self.case()
         async with self.proxied() as proxy:
             run = await case.publish(endpoint=self.server.endpoint(case.folder, host=proxy.host), connections=1)
@@ -202,7 +205,7 @@ class ReleaseSite:
             return len(proxy.commands)
         wire = proxy if isinstance(proxy, WireProxy) else proxy.sealed
         assert wire is not None
-        return wire.passed["up"]
+        return wire.passed["up"] * 9 // 10
 
 
 def has_fired(proxy: FaultProxy | WireProxy) -> bool:
