@@ -16,15 +16,19 @@ from actorsync.model.entry import Entry, Listing, Problem, Root, ScanComplete
 from actorsync.model.kept import Kept
 from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import Audit, Done, Look, Move, Outcome, Publish, Remove, Side, Skipped
+from actorsync.model.pair import Agreement, Conflict
 from actorsync.model.report import Report
 from actorsync.model.trash import Trashed
 
 __all__ = [
     "Adopted",
+    "Agreed",
     "Audited",
     "BreakerOpened",
     "Changed",
     "Confirmed",
+    "ConflictEnded",
+    "Conflicted",
     "Connected",
     "DriftEnded",
     "Drifted",
@@ -39,6 +43,7 @@ __all__ = [
     "NotPublished",
     "Noticed",
     "Parked",
+    "PairScanned",
     "PartSent",
     "PassBegan",
     "Planned",
@@ -170,6 +175,35 @@ class Confirmed:
 
 
 @attrs.frozen
+class Agreed:
+    """Both sides of a two-way mirror were found to have the same content, without a transfer."""
+
+    agreement: Agreement
+
+
+@attrs.frozen
+class Conflicted:
+    """Both sides of a two-way mirror have changed a path, and differ: nothing is done to it for now."""
+
+    conflict: Conflict
+
+
+@attrs.frozen
+class ConflictEnded:
+    """A path is in conflict no more."""
+
+    path: str
+
+
+@attrs.frozen
+class PairScanned:
+    """All of both sides of a two-way mirror was listed: these are their roots."""
+
+    source: Root
+    target: Root
+
+
+@attrs.frozen
 class SurveyComplete:
     """Everything on the target was listed and recorded."""
 
@@ -257,6 +291,7 @@ class Intended:
     temporaries: tuple[str, ...]
     source: Entry | None = None
     trashed: Trashed | None = None
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True)
 
 
 @attrs.frozen
@@ -316,6 +351,7 @@ class RemovalIntended:
 
     paths: tuple[str, ...]
     trashed: tuple[Trashed, ...] = ()
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True)
 
 
 @attrs.frozen
@@ -486,6 +522,7 @@ class Swept:
     """Temporaries no longer exist on the target, or are not tried again after a warning."""
 
     temporaries: tuple[str, ...]
+    side: Side = attrs.field(default=Side.TARGET, kw_only=True)
 
 
 @attrs.frozen
@@ -506,6 +543,10 @@ Event: TypeAlias = (
     | Planned
     | ScanComplete
     | SurveyComplete
+    | Agreed
+    | Conflicted
+    | ConflictEnded
+    | PairScanned
     | TargetSeen
     | MemoryVoided
     | Audited
@@ -556,6 +597,10 @@ _DURABLE: Final = (
     Done,
     ScanComplete,
     SurveyComplete,
+    Agreed,
+    Conflicted,
+    ConflictEnded,
+    PairScanned,
     TargetSeen,
     MemoryVoided,
     Audited,

@@ -63,12 +63,14 @@ class Copy:
 
     ``replaces`` says that the target has an entry with this name already, as far as the journal knows. ``kept`` is what
     an earlier attempt left of the same file on the target, whole or in part. ``side``, here and in all operations, is
-    the side that the operation changes.
+    the side that the operation changes. In a two-way run, ``over`` is the entry that is to be there and is replaced;
+    None if nothing is to be there. Another one is never replaced.
     """
 
     source: Entry
     replaces: bool = False
     kept: Kept | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    over: Entry | None = attrs.field(default=None, kw_only=True, repr=False)
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
@@ -173,13 +175,15 @@ class Move:
 
     ``source`` is as scanned under the new name, ``target`` is what the target last had under the old one. ``digest``
     and ``checksum`` are those of its content, as in `Record`, and are recorded for the new name. A move that cannot be
-    done is `Skipped`: the file is then sent in the same run, and removed under its old name.
+    done is `Skipped`: the file is then sent in the same run, and removed under its old name. ``is_aside``: the two sides
+    of a two-way mirror are in conflict, and the file makes way for the other version.
     """
 
     source: Entry
     target: Entry
     digest: bytes | None = None
     checksum: bytes | None = None
+    is_aside: bool = attrs.field(default=False, kw_only=True, repr=False)
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
