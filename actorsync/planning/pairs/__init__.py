@@ -1,0 +1,1 @@
+"""Decisions of a two-way mirror: pure functions and tables."""
