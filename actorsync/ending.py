@@ -15,6 +15,7 @@ from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import DRIFTED, ActorsyncError, GuardRefused, HookFailed, StageFailed, TargetUnreachable
 from actorsync.model.event import Stopped, Warned
 from actorsync.model.report import Report
+from actorsync.pair_assembly import PairActors
 from actorsync.planning.publishing.canary import PASSED
 from actorsync.policy import RunOptions
 
@@ -25,7 +26,7 @@ __all__ = ["Ending", "is_from_outside", "the_cause"]
 class Ending:
     """The end of a run over ``actors``, whichever way it ends."""
 
-    actors: Actors
+    actors: Actors | PairActors
     target: Endpoint
     options: RunOptions
     started_at: float

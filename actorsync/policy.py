@@ -25,9 +25,12 @@ from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry
 from actorsync.model.event import Event
+from actorsync.model.operation import Operation
+from actorsync.model.pair import Take
 from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
+from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
@@ -80,6 +83,8 @@ class Policy:
     transforms: tuple[Transform, ...] = ()
     audit: AuditRule | None = None
     publish: PublishRule = FILE_BY_FILE
+    pair: PairRule | None = None
+    """What becomes of conflicts, if both sides may change; None for a mirror."""
     delete_settle: float = 0.0
     counts_drift: bool = True
     """Whether what is known to have drifted counts, also without an audit. A plan shows what a run does, not that."""
@@ -149,6 +154,8 @@ class RunOptions:
     ``shares`` is what it may have of the logins that several runs share.
     ``upcoming`` tells displays what comes next while the source is watched.
     ``begun`` is called when the journal is open and the secrets are known: the run cannot be refused any more.
+    ``takes`` are the choices of the user for paths of a two-way mirror that are in conflict. ``planned`` is called with
+    each operation of a two-way run, which then does none of them.
     ``shrinking`` lets the removal guards count over passes that follow one another; None for a single run.
 
     Raises `TypeError` for an observer that cannot be called.
@@ -171,6 +178,8 @@ class RunOptions:
     upcoming: Upcoming = attrs.Factory(Upcoming)
     begun: Callable[[], object] = _do_nothing
     shrinking: Shrinking | None = None
+    takes: Mapping[str, Take] = attrs.Factory(dict)
+    planned: Callable[[Operation], None] | None = None
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

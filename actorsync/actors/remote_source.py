@@ -32,6 +32,7 @@ from actorsync.endpoints.resuming import BLOCK, open_at, read_whole
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
 from actorsync.errors import ConnectionLost, GuardRefused, OperationRefused, SourceLost, Vanished
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Root, parent_of
+from actorsync.model.operation import Side
 from actorsync.planning.admission.ceiling import Share
 from actorsync.planning.publishing.keeping import can_go_on
 from actorsync.planning.publishing.rules import ResumeRule
@@ -57,11 +58,12 @@ class RemoteSource(EndpointWrapper[Source]):
     resume: ResumeRule = attrs.Factory(ResumeRule)
     wall_clock_ns: Callable[[], int] = time.time_ns
     share: Share = attrs.Factory(Share)
+    side: Side = Side.SOURCE
     pool: SourcePool = attrs.field(init=False)
     _losses: Counter[str] = attrs.field(factory=Counter, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.pool = SourcePool(self.real, self.connections, self.backoff, self.draining, self.share)
+        self.pool = SourcePool(self.real, self.connections, self.backoff, self.draining, self.share, self.side)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -76,7 +78,7 @@ class RemoteSource(EndpointWrapper[Source]):
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be listed."""
         found = await _RemoteSession(self).list_directory("")
         if found.problem is not None:
-            raise GuardRefused(f"cannot use the source {self.display} as a root: {found.problem.reason}")
+            raise GuardRefused(f"cannot use the {self.side.value} {self.display} as a root: {found.problem.reason}")
         return Root(Entry("", Kind.DIRECTORY))
 
     @asynccontextmanager

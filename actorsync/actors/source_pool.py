@@ -91,6 +91,7 @@ class SourcePool:
     draining: trio.Event
     share: Share = attrs.field(factory=Share)
     """What it may have of the logins that several runs have at one account."""
+    side: Side = Side.SOURCE
     _limit: int = attrs.field(init=False)
     _open: list[SourceConnection] = attrs.field(factory=list, init=False)
     _opening: _Login | None = attrs.field(default=None, init=False)
@@ -216,7 +217,7 @@ class SourcePool:
                 case ConnectionLost() as lost:
                     await self._pause(lost)
                 case LoginRefused() as refused:
-                    raise LoginRefused(f"the source {refused}")
+                    raise LoginRefused(f"the {self.side.value} {refused}")
                 case error:
                     raise error
 
@@ -233,7 +234,7 @@ class SourcePool:
                     for text in session.warnings():  # it may have learned more since
                         await self._facts.send(Warned(text))
                     for name, text in traits_of(self.real).take_news():
-                        await self._facts.send(Learned(Side.SOURCE, name, text))
+                        await self._facts.send(Learned(self.side, name, text))
         except ActorsyncError as error:
             login.error = error  # if the connection was open before, the error no longer matters
         finally:
@@ -261,14 +262,24 @@ class SourcePool:
         self._last_failure = str(lost)
         delay = self.backoff.delay(self._failures)
         if self._failures == 1:
-            await self._facts.send(Warned(f"no connection to the source: {lost}; trying again"))
+            await self._facts.send(Warned(f"no connection to the {self.side.value}: {lost}; trying again"))
         with trio.move_on_after(delay):
             await self.draining.wait()
         if self.draining.is_set():
             raise SourceLost("the run is stopping")
 
     def _unreachable(self, reason: str) -> SourceUnreachable:
-        return SourceUnreachable(f"the source {self.real.display} could not be reached: {reason}")
+        return SourceUnreachable(f"the {self.side.value} {self.real.display} could not be reached: {reason}")
+
+    def limit_to(self, count: int) -> None:
+        """Have at most ``count`` connections from now on, and close those that are too many as soon as they are free.
+
+        With 0 there is one more only if something is still to be read.
+        """
+        self._limit = min(self._limit, max(1, count))
+        for connection in [it for it in self._open if not it.users][: max(0, len(self._open) - count)]:
+            self._open.remove(connection)
+            connection.closing.set()
 
     # Losing.
 

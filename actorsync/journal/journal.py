@@ -44,6 +44,7 @@ from actorsync.journal.file import (
     open_pair,
     open_reader,
 )
+from actorsync.journal.pairs.memory import PairMemory
 from actorsync.journal.trash_memory import TrashMemory
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import WHOLE_TREE, Entry, Listing, Root, ScanComplete
@@ -97,6 +98,8 @@ class Journal:
         """Which directories the mirror has."""
         self.trash = TrashMemory(self._read, self._transaction)
         """What runs have changed, and what of it was undone."""
+        self.pairs = PairMemory(self._read, self._transaction)
+        """What both sides of a two-way mirror agreed on."""
 
     @property
     def is_fresh(self) -> bool:

@@ -21,6 +21,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from actorsync.journal import audits, leaving, releases, trash
 from actorsync.journal.meta import Unreadable, fit, number_in_text, read_meta, write_meta
+from actorsync.journal.pairs import tables as pair_tables
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
 from actorsync.model.report import Report
@@ -43,6 +44,7 @@ __all__ = [
     "index_files",
     "migrate",
     "parsed",
+    "parsed_root",
     "prepare",
     "read_children",
     "read_differences",
@@ -58,7 +60,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 #: More rows than a directory can have.
 MANY: Final = (1 << 63) - 1
 
@@ -92,10 +94,10 @@ CREATE TABLE records (
     PRIMARY KEY (directory, name)
 ) WITHOUT ROWID;
 
--- temporaries that may exist on the target, and the file that each is for
+-- temporaries that may exist, and the file that each is for. No side: on the target
 CREATE TABLE intents (
     path BLOB NOT NULL PRIMARY KEY CHECK (path >= x''),
-    final BLOB, size, mtime
+    final BLOB, size, mtime, side TEXT
 ) WITHOUT ROWID;
 
 -- no report: still running, or killed
@@ -119,12 +121,13 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
     3: ("ALTER TABLE records ADD COLUMN source_mode", "ALTER TABLE records ADD COLUMN target_mode"),
     4: tuple(audits.TABLES.split(";")[:-1]),
     5: tuple((releases.TABLES + leaving.TABLES + trash.TABLES).split(";")[:-1]),
+    6: pair_tables.STEP,
 }
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
 #: Without the temporaries of an open release: those are renamed, not swept.
 _PENDING: Final = """SELECT path, final, size, mtime FROM intents
-    WHERE path NOT IN (SELECT temporary FROM publication) ORDER BY path"""
+    WHERE side IS NULL AND path NOT IN (SELECT temporary FROM publication) ORDER BY path"""
 
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS files ON records (source_inode) WHERE source_kind = 1"
 _SAME_FILE: Final = """SELECT 1 FROM records WHERE source_kind = 1 AND source_inode = ?
@@ -182,7 +185,7 @@ def parsed(text: str | bytes, kind: type[T]) -> T:
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a new journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    later = f"{_TROUBLES} {audits.TABLES} {releases.TABLES} {leaving.TABLES} {trash.TABLES}"
+    later = f"{_TROUBLES} {audits.TABLES} {releases.TABLES} {leaving.TABLES} {trash.TABLES} {pair_tables.TABLES}"
     connection.executescript(f"BEGIN; {header} {_SCHEMA} {later}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)
@@ -375,6 +378,11 @@ def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
 def dump(value: Report | Root) -> str:
     """Return a report or a root as JSON in ASCII, exact for any number and any path."""
     return json.dumps(_converter().unstructure(value))
+
+
+def parsed_root(text: str) -> Root:
+    """Return the root that `dump` has made a text of."""
+    return parsed(text, Root)
 
 
 def read_root(connection: sqlite3.Connection, key: Literal["root", "target"] = "root") -> Root | None:

@@ -175,8 +175,8 @@ class Move:
 
     ``source`` is as scanned under the new name, ``target`` is what the target last had under the old one. ``digest``
     and ``checksum`` are those of its content, as in `Record`, and are recorded for the new name. A move that cannot be
-    done is `Skipped`: the file is then sent in the same run, and removed under its old name. ``is_aside``: the two sides
-    of a two-way mirror are in conflict, and the file makes way for the other version.
+    done is `Skipped`: the file is then sent in the same run, and removed under its old name. ``is_aside``: the sides of
+    a two-way mirror are in conflict, and the file makes way for the other version.
     """
 
     source: Entry
@@ -377,6 +377,8 @@ class Done:
     kept: Kept | None = None
     resumed: int = 0
     trashed: Trashed | None = None
+    doubts: tuple[Side, ...] = ()
+    """In a two-way run: the sides on which the times do not show a later change."""
 
 
 class Fault(enum.Enum):

@@ -13,7 +13,7 @@ import attrs
 from actorsync.model.entry import Entry
 from actorsync.model.operation import Side
 
-__all__ = ["Agreement", "Conflict", "Doubt", "Take", "other"]
+__all__ = ["Agreement", "Conflict", "Doubt", "Pending", "Take", "other"]
 
 #: What becomes of one conflict: a side wins, both versions are kept, or nothing is done.
 Take: TypeAlias = Literal["source", "target", "both", "keep"]
@@ -77,6 +77,20 @@ class Conflict:
     def on(self, side: Side) -> Entry | None:
         """Return the entry of a side."""
         return self.source if side is Side.SOURCE else self.target
+
+
+@attrs.frozen
+class Pending:
+    """A name that a run has used on a side, and that may be there: a temporary, or what was set aside.
+
+    ``final`` is the path that it is for, or had; None if that is not known. ``size`` and ``mtime_ns`` are those of the
+    file that was to be there.
+    """
+
+    path: str
+    final: str | None
+    size: int | None = None
+    mtime_ns: int | None = None
 
 
 def other(side: Side) -> Side:

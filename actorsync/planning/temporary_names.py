@@ -8,9 +8,11 @@ import unicodedata
 
 __all__ = [
     "aside_name",
+    "final_of",
     "forms_of",
     "is_own",
     "is_temporary",
+    "kept_name",
     "oddness",
     "signature",
     "temporary_name",
@@ -112,6 +114,8 @@ def _other(character: str) -> str:
 
 
 _SIGNATURE = re.compile(r"\.actorsync-[0-9a-z]+-?")
+_KEPT = re.compile(r"[ ~]{0,8}\.actorsync\+[0-9a-f]{16}-(.+)", re.DOTALL)
+_MOST_BYTES = 255
 _OURS = re.compile(r"\.actorsync[-+][0-9a-f]{16}")
 
 
@@ -121,6 +125,28 @@ def aside_name(temporary: str) -> str:
     It follows from the name of the temporary: a journal that has the one knows the other.
     """
     return temporary.replace(".actorsync-", ".actorsync+", 1)
+
+
+def kept_name(name: str, token: str) -> str:
+    """Return the name under which a two-way run sets a file aside, to look at it before it goes for good.
+
+    It holds the name of the file, so that even a run without a journal can give that back. It is as odd as the name,
+    see `temporary_name`. A name that is too long loses its beginning.
+    """
+    lead = name[: len(name) - len(name.lstrip(" ~"))][:8]
+    mark = f"{lead}.actorsync+{token}-"
+    tail = name.encode("utf-8", "surrogateescape")[-(_MOST_BYTES - len(mark)) :]
+    while tail and tail[0] & 0xC0 == 0x80:  # a UTF-8 continuation byte: do not start inside a character
+        tail = tail[1:]
+    return mark + tail.decode("utf-8", "surrogateescape")
+
+
+def final_of(name: str) -> str | None:
+    """Return the name of the file that `kept_name` has made a name of; None if it is not one, or not whole."""
+    found = _KEPT.fullmatch(name)
+    if found is None or len(name.encode("utf-8", "surrogateescape")) >= _MOST_BYTES:
+        return None
+    return found[1]
 
 
 def trial_name(temporary: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import attrs
 
 from actorsync.actors.connections import outcomes, release_verbs
+from actorsync.actors.connections.careful import Careful
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
@@ -15,7 +16,7 @@ from actorsync.actors.connections.trash import noted, recall
 from actorsync.actors.statistics import LaneLevel
 from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, look, mode_setter, respell
 from actorsync.errors import GuardRefused, OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors, name_of
+from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors, join, name_of, parent_of
 from actorsync.model.event import Intended, MovesIntended, RemovalIntended
 from actorsync.model.kept import Kept
 from actorsync.model.operation import (
@@ -41,6 +42,7 @@ from actorsync.model.operation import (
 )
 from actorsync.model.trash import Trashed
 from actorsync.planning.name_folding import NewSpelling, parting
+from actorsync.planning.temporary_names import kept_name
 
 __all__ = ["BatchVerbs"]
 
@@ -169,7 +171,9 @@ class BatchVerbs:
         kept = await _kept_twins(target, removals)
         rest = [removal for removal in removals if removal.path not in kept]
         removed: list[Outcome] = []
-        if rest:
+        if rest and self.context.clocks is not None:
+            removed = await self._remove_carefully(target, rest)
+        elif rest:
             going = self._places(rest)
             await make_durable(
                 self.facts, RemovalIntended(tuple(removal.path for removal in rest), tuple(going.values()))
@@ -179,6 +183,24 @@ class BatchVerbs:
             removed = [self._with_place(outcome, going) for outcome in removed]
         settled = {outcome.operation.path: outcome for outcome in removed} | kept
         return [settled[operation.path] for operation in batch]
+
+    async def _remove_carefully(self, target: Session, removals: Sequence[Remove]) -> list[Outcome]:
+        """Remove what is as it was listed: each file by way of a name aside, and directories that are empty."""
+        side, token = self.context.side, self.context.token
+        pairs: dict[int, tuple[Entry, str]] = {}
+        for index, removal in enumerate(removals):
+            entry = removal.target
+            if entry.kind is Kind.FILE:
+                aside = join(parent_of(entry.path), kept_name(name_of(entry.path), token()))
+                pairs[index] = entry, aside
+                await self.facts.send(Intended((aside,), entry, side=side))
+        await make_durable(self.facts, RemovalIntended(tuple(it.path for it in removals), side=side))
+        careful = Careful(target, self.facts, side, self.context.wall_clock_ns)
+        results: dict[int, bool | OperationRefused] = dict(await careful.remove(pairs)) if pairs else {}
+        others = {index: it.target for index, it in enumerate(removals) if index not in pairs}
+        if others:
+            results |= dict(zip(others, await target.remove([*others.values()]), strict=True))
+        return outcomes.all_removed(tuple(removals), [results[index] for index in range(len(removals))])
 
     def _places(self, removals: Sequence[Remove]) -> dict[str, Trashed]:
         """Return where the files go that are to be removed, by path; nothing without a trash. Links go nowhere."""

@@ -28,7 +28,7 @@ from actorsync.model.event import (
     Retired,
     Warned,
 )
-from actorsync.model.operation import Batch, Side
+from actorsync.model.operation import Batch
 from actorsync.model.text import counted
 
 __all__ = ["Connection"]
@@ -185,7 +185,7 @@ class Connection:
     async def _report_learned(self) -> None:
         """Report what the session has shown of the server, for the journal."""
         for name, text in traits_of(self.context.target).take_news():
-            await self._facts.send(Learned(Side.TARGET, name, text))
+            await self._facts.send(Learned(self.context.side, name, text))
 
     async def _is_settled(self, error: TooManyConnections) -> bool:
         """Handle a rejected login if other connections are open. Return False if it counts as a failed attempt.

@@ -15,7 +15,9 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, Source
+from actorsync.model.operation import Side
 from actorsync.planning.modes import ALONE, Modes
+from actorsync.planning.pairs.clocks import Clocks
 from actorsync.planning.publishing.keeping import Keeping
 
 __all__ = ["ConnectionContext"]
@@ -60,3 +62,7 @@ class ConnectionContext:
     """What the user wants meanwhile."""
     trash: Trash | None = None
     """Where old files go; None where they are overwritten and removed."""
+    side: Side = Side.TARGET
+    """The side that the connections change: ``target`` here. ``source`` is the other one."""
+    clocks: Clocks | None = None
+    """In a two-way run: the clocks of both sides. Then nothing is replaced or removed unless it was looked at again."""

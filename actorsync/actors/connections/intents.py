@@ -12,10 +12,10 @@ from actorsync.actors.messages import Registration
 from actorsync.endpoints.contract import Staged
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.event import Intended, Swept
-from actorsync.model.operation import Copy, Sending
+from actorsync.model.operation import Copy, Sending, Side
 from actorsync.model.trash import Trashed
 from actorsync.planning.fingerprint import is_fingerprinted
-from actorsync.planning.temporary_names import temporary_name
+from actorsync.planning.temporary_names import kept_name, temporary_name
 
 __all__ = ["Intents"]
 
@@ -45,9 +45,14 @@ class Intents:
     _token: Callable[[], str]
     _place: Callable[[], str] | None = None
     """Returns a place in the trash; None where old files are overwritten."""
+    side: Side = Side.TARGET
+    is_careful: bool = False
+    """Whether an old file is set aside before it is replaced: its name is registered together with the temporary."""
     _ahead: _Ahead | None = attrs.field(default=None, init=False)
     trashed: Trashed | None = attrs.field(default=None, init=False)
     """Where an old file goes that is replaced by the file registered last."""
+    aside: str | None = attrs.field(default=None, init=False)
+    """In a two-way run: where it is set aside."""
 
     def register_ahead(self, copy: Sending) -> None:
         """Send the registration for ``copy``, unless the recorder is busy. `register` then waits for it."""
@@ -67,6 +72,7 @@ class Intents:
             await self._facts.send(ahead.registration)
         await ahead.registration.durable.wait()
         self.trashed = ahead.intended.trashed
+        self.aside = next(iter(ahead.intended.temporaries[1:]), None)
         return ahead.intended.temporaries[0]
 
     async def register_again(self, copy: Sending, temporary: str, source: Entry) -> None:
@@ -76,7 +82,7 @@ class Intents:
         """
         self.trashed = self._to_be_trashed(copy)
         if self.trashed is not None:
-            await make_durable(self._facts, Intended((temporary,), source, self.trashed))
+            await make_durable(self._facts, Intended((temporary,), source, self.trashed, side=self.side))
 
     def _to_be_trashed(self, copy: Sending) -> Trashed | None:
         if self._place is None or not isinstance(copy, Copy):
@@ -87,7 +93,10 @@ class Intents:
         path = join(parent_of(copy.path), temporary_name(name_of(copy.path), self._token()))
         # The size of transformed content is not known yet: `register_size` records it later.
         source = None if is_fingerprinted(copy.source) else copy.source
-        intended = Intended((path,), source, self._to_be_trashed(copy))
+        paths: tuple[str, ...] = (path,)
+        if self.is_careful and isinstance(copy, Copy) and copy.over is not None:
+            paths = (path, join(parent_of(copy.path), kept_name(name_of(copy.path), self._token())))
+        intended = Intended(paths, source, self._to_be_trashed(copy), side=self.side)
         return _Ahead(copy, intended, Registration(intended, trio.Event()))
 
     async def register_size(self, staged: Staged, source: Entry) -> None:
@@ -95,7 +104,8 @@ class Intents:
 
         Without it, the run after a crash could not recognize the file under its final name.
         """
-        await make_durable(self._facts, Intended((staged.temporary,), attrs.evolve(source, size=staged.size)))
+        sized = attrs.evolve(source, size=staged.size)
+        await make_durable(self._facts, Intended((staged.temporary,), sized, side=self.side))
 
     async def unregister(self, copy: Sending | None = None) -> None:
         """Withdraw the registration made ahead, because its temporary will not be made.
@@ -103,5 +113,5 @@ class Intents:
         If ``copy`` is given, only the registration for that copy is withdrawn.
         """
         if self._ahead is not None and (copy is None or copy is self._ahead.copy):
-            await self._facts.send(Swept(self._ahead.intended.temporaries))
+            await self._facts.send(Swept(self._ahead.intended.temporaries, side=self.side))
             self._ahead = None

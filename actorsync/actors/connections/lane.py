@@ -61,7 +61,13 @@ class Lane:
     def __attrs_post_init__(self) -> None:
         context = self.context
         self._inbox = Inbox(self.operations, context.pool, context.shutdown.draining, self.number)
-        self._intents = Intents(self.facts, context.token, None if context.trash is None else context.trash.place)
+        self._intents = Intents(
+            self.facts,
+            context.token,
+            None if context.trash is None else context.trash.place,
+            context.side,
+            is_careful=context.clocks is not None,
+        )
         self._uploads = Uploads(context, self.level, self.facts, self._inbox, self._intents)
         self._verbs = BatchVerbs(context, self.level, self.facts, self._inbox)
         self._comparisons = Comparisons(context, self.level)

@@ -30,6 +30,7 @@ from actorsync.model.operation import (
     Returned,
     Sending,
     SetMode,
+    Side,
     Skipped,
 )
 from actorsync.model.trash import Trashed
@@ -78,6 +79,8 @@ class StagedCopy:
     """Where the old file goes, where the profile has a trash."""
     resumed: int = 0
     """How many of its bytes an earlier attempt had sent."""
+    aside: str | None = None
+    """In a two-way run: where the old file is set aside."""
 
 
 def failed(operation: Operation, refusal: OperationRefused) -> Failed:
@@ -98,8 +101,15 @@ def given_up(operation: Operation, reason: str) -> Outcome:
     return Skipped(operation, reason) if is_skipped else Failed(operation, reason)
 
 
-def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
-    """Return the outcome of a rename to the final name. A refusal with ``retry`` gives the whole copy back."""
+def committed(
+    upload: StagedCopy,
+    result: Entry | OperationRefused,
+    doubts: Callable[[Entry, Entry], tuple[Side, ...]] | None = None,
+) -> Outcome:
+    """Return the outcome of a rename to the final name. A refusal with ``retry`` gives the whole copy back.
+
+    ``doubts`` tells, of what was read and what was written, on which sides the times prove nothing.
+    """
     if isinstance(result, Entry):
         temporary, trashed = upload.staged.temporary, upload.trashed
         if trashed is not None:
@@ -113,6 +123,7 @@ def committed(upload: StagedCopy, result: Entry | OperationRefused) -> Outcome:
             checksum=upload.checksum,
             trashed=trashed,
             resumed=upload.resumed,
+            doubts=() if doubts is None else doubts(upload.source, result),
         )
     return Returned(upload.copy, str(result), tried=True) if result.retry else failed(upload.copy, result)
 

@@ -117,7 +117,7 @@ class Parts:
         if self._current is not None and self._current.temporary == upload.temporary:
             await leave(target, upload.temporary)
         elif await target.abandon(upload.temporary):
-            await self.facts.send(Swept((upload.temporary,)))
+            await self.facts.send(Swept((upload.temporary,), side=self.context.side))
 
     def _note_progress(self, upload: Upload) -> None:
         if self._current is not None and upload.delivered - self._current.sent >= _STEP:

@@ -43,7 +43,8 @@ async def maintain(target: Session, part: Maintain, context: ConnectionContext, 
     name = temporary_name(name_of(part.path), context.token())
     temporary = join(parent_of(part.path), name)
     await make_durable(facts, Intended((temporary, part.path)))
-    nothing = OwnContent(b"", context.wall_clock_ns())
+    # A stamp of a two-way run tells by its time which clock the target has.
+    nothing = OwnContent(b"", context.wall_clock_ns() if context.clocks is None else None)
     staged, _ = await target.stage(Upload(part.path, temporary, nothing))
     (result,) = (staged,) if isinstance(staged, OperationRefused) else await target.commit([staged])
     if isinstance(result, OperationRefused):

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actorsync.actors.connections import outcomes
+from actorsync.actors.connections.careful import Careful, Placement
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import HashingContent, hash_of_beginning
 from actorsync.actors.connections.facts import FactChannel, send_facts
@@ -25,7 +26,7 @@ from actorsync.errors import OperationRefused, SourceLost, TargetFull, Transform
 from actorsync.model.entry import Entry, ancestors
 from actorsync.model.event import BreakerOpened, Event, Resumed
 from actorsync.model.kept import Kept
-from actorsync.model.operation import Prepare, Returned, Sending, Skipped
+from actorsync.model.operation import Copy, Prepare, Returned, Sending, Side, Skipped
 from actorsync.planning.reconcile import is_racy
 
 __all__ = ["Uploads"]
@@ -56,6 +57,8 @@ class Uploads:
     intents: Intents
     parts: Parts = attrs.field(init=False)
     _staged: list[StagedCopy] = attrs.field(factory=list, init=False)
+    _is_repeat: bool = attrs.field(default=False, init=False)
+    """Whether the renames of a two-way run were begun before, over a connection that was lost."""
 
     def __attrs_post_init__(self) -> None:
         self.parts = Parts(self.context, self.facts)
@@ -165,9 +168,15 @@ class Uploads:
             entry = opened.entry
             # Times this recent do not show a later change; the digest does.
             is_recent = is_racy(entry, self.context.wall_clock_ns())
-            hashing = HashingContent(opened) if is_recent or self.context.by_content else None
+            is_hashed = is_recent or self.context.by_content or self._is_young(entry)
+            hashing = HashingContent(opened) if is_hashed else None
             upload = self._to_upload(copy, await self.intents.register(copy), hashing or opened)
             return await self._fill(target, copy, opened, upload, hashing)
+
+    def _is_young(self, entry: Entry) -> bool:
+        """Return whether a two-way run remembers the content: the time of the file may be "now" on the other side."""
+        now = self.context.wall_clock_ns()
+        return self.context.clocks is not None and is_racy(attrs.evolve(entry, ctime_ns=None), now)
 
     async def _continue(self, source: ReadSession, target: Session, copy: Sending, kept: Kept) -> StagedCopy | None:
         """Continue an upload of an earlier attempt; None if it has to begin anew."""
@@ -227,18 +236,20 @@ class Uploads:
             staged,
             entry,
             digest if is_recent else None,
-            digest if self.context.by_content else None,
+            digest if self.context.by_content or self.context.clocks is not None else None,
             self.intents.trashed,
             upload.start,
+            self.intents.aside,
         )
 
     async def _send(self, target: Session, upload: Upload, size: int) -> Staged:
         """Send one file, and the renames that wait. Raises the `OperationRefused` of the upload."""
         self.inbox.request_connections()  # more batches may have arrived since this one was taken
-        if self.context.trash is not None and self._is_due:
+        is_apart = self.context.trash is not None or self.context.clocks is not None
+        if is_apart and self._is_due:
             await self.commit(target)
         self.level.show("sending", upload, size)
-        riding = [] if self.context.trash is not None else [earlier.staged for earlier in self._staged]
+        riding = [] if is_apart else [earlier.staged for earlier in self._staged]
         staged, results = await target.stage(upload, commit=riding, ahead=self._take_copy_ahead)
         if riding:
             await self._settle(results)
@@ -273,12 +284,36 @@ class Uploads:
 
     async def _rename(self, target: Session) -> list[Entry | OperationRefused]:
         """Rename the files that wait for it. With a trash, what has their names goes there first."""
+        if self.context.clocks is not None:
+            return await self._place(target)
         if self.context.trash is None:
             return await target.commit([upload.staged for upload in self._staged])
         items = [Publication(it.staged, None if it.trashed is None else it.trashed.place) for it in self._staged]
         results = await publish(target, items)
         self._staged = [_as_published(it, result) for it, result in zip(self._staged, results, strict=True)]
         return [result.entry if isinstance(result, Published) else result for result in results]
+
+    async def _place(self, target: Session) -> list[Entry | OperationRefused]:
+        """Give the files that wait their names, where what has them is what was seen before."""
+        items = [
+            Placement(it.staged, it.copy.over if isinstance(it.copy, Copy) else None, it.aside) for it in self._staged
+        ]
+        careful = Careful(target, self.facts, self.context.side, self.context.wall_clock_ns)
+        is_repeat, self._is_repeat = self._is_repeat, True  # until it returns: a lost connection leaves it half done
+        results = await careful.place(items, is_repeat=is_repeat)
+        self._is_repeat = False
+        return results
+
+    def _doubts(self, read: Entry, written: Entry) -> tuple[Side, ...]:
+        """Return the sides of a two-way run on which the times of a file do not show a later change."""
+        clocks, side = self.context.clocks, self.context.side
+        if clocks is None:
+            return ()
+        source, target = (read, written) if side is Side.TARGET else (written, read)
+        now = self.context.wall_clock_ns()
+        return tuple(
+            it for it, entry in ((Side.SOURCE, source), (Side.TARGET, target)) if clocks.doubts(it, entry, now)
+        )
 
     async def _settle(self, results: Sequence[Entry | OperationRefused]) -> None:
         """Report the outcomes of renames."""
@@ -292,7 +327,7 @@ class Uploads:
             if isinstance(result, TargetFull):
                 events += self._no_room(upload.copy, result)
                 continue
-            events.append(outcomes.committed(upload, result))
+            events.append(outcomes.committed(upload, result, self._doubts))
         await send_facts(self.facts, *events)
 
 

@@ -114,6 +114,8 @@ class Outline:
     """Copies that follow from conflicts."""
     ways: Sequence[Remove] = ()
     """Removals that follow from conflicts, and make way."""
+    makes: Sequence[MakeDirectory] = ()
+    """Directories that follow from conflicts."""
 
     def removals(self) -> Iterator[Remove]:
         """Yield all removals, for the guards."""
@@ -161,7 +163,7 @@ def order(outline: Outline) -> list[list[Operation]]:
     steps: list[list[Operation]] = [
         list(outline.asides),
         *_leaves_first(early),
-        *_by_depth([it for it in operations if isinstance(it, MakeDirectory)]),
+        *_by_depth([*(it for it in operations if isinstance(it, MakeDirectory)), *outline.makes]),
         list(outline.moves),
         [*(it for it in operations if isinstance(it, Copy)), *outline.copies],
         *_leaves_first([it for it in removals if id(it) not in going]),

@@ -68,6 +68,7 @@ class Verdict:
     pair: Pair
     side: Side = Side.SOURCE
     reason: str = ""
+    digest: bytes | None = None
 
     @property
     def path(self) -> str:

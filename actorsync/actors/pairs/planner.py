@@ -1,0 +1,382 @@
+"""The planner of a two-way run: what was found on both sides becomes operations, and these are done step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import attrs
+import trio
+
+from actorsync.actors.messages import Blocking, Fact, Settlement, Unissued, holding, in_thread
+from actorsync.actors.pairs.scanner import PairScan
+from actorsync.actors.second_look import SecondLook
+from actorsync.actors.statistics import Statistics
+from actorsync.model.entry import Entry, Root, Scope, name_of
+from actorsync.model.event import (
+    Conflicted,
+    ConflictEnded,
+    Learned,
+    PairScanned,
+    Planned,
+    RemovalsRefused,
+    Swept,
+    Warned,
+)
+from actorsync.model.operation import (
+    Batch,
+    Copy,
+    Done,
+    Failed,
+    Fault,
+    Maintain,
+    MakeDirectory,
+    Move,
+    Operation,
+    Remove,
+    Returned,
+    Side,
+    Skipped,
+)
+from actorsync.model.pair import Agreement, Conflict, Take, other
+from actorsync.planning.pairs.clocks import Clocks
+from actorsync.planning.pairs.conflicts import Known, Resolution, resolve, take_of
+from actorsync.planning.pairs.guards import objection
+from actorsync.planning.pairs.outline import Outline, order, renamed, settle, to_confirm
+from actorsync.planning.pairs.rules import PairRule
+from actorsync.planning.pairs.stamp import Stamp
+from actorsync.planning.pairs.states import State
+from actorsync.planning.pairs.verdicts import Verb, Verdict
+from actorsync.planning.removal_guard import DeleteLimit
+
+__all__ = ["CLOCK_TRAIT", "STAMP_TRAIT", "PairMemory", "PairPlanner", "PairRules"]
+
+#: Operations of one kind that are given out together.
+_BATCH: Final = 50
+#: How often an operation is given out again that a connection has returned.
+_TRIES: Final = 3
+#: Directories that are listed at the same time for a second look.
+_LOOKING: Final = 8
+
+STAMP_TRAIT: Final = "pair.stamp"
+CLOCK_TRAIT: Final = "pair.clock"
+
+
+class PairMemory(Protocol):
+    """What the planner needs from a journal."""
+
+    def elsewhere(self, side: Side, entries: Sequence[Entry]) -> dict[str, list[Agreement]]: ...
+
+    def conflicts(self) -> list[Conflict]: ...
+
+    def count(self) -> int: ...
+
+    def roots(self) -> tuple[Root, Root] | None: ...
+
+
+@attrs.frozen
+class PairRules:
+    """What a two-way run may do. ``takes`` are the choices of the user for paths in conflict."""
+
+    rule: PairRule
+    max_delete: DeleteLimit
+    any_device: bool = False
+    takes: Mapping[str, Take] = attrs.Factory(dict)
+    scope: Scope | None = None
+    """What a partial scan covers; None for all."""
+    planned: Callable[[Operation], None] | None = None
+    """Is told each operation of a plan, which are not done then."""
+
+
+@attrs.define(eq=False)
+class PairPlanner:
+    """An actor: turns a `PairScan` into steps, asks the guards, and gives the operations of each step to the limbs.
+
+    Nothing is changed on either side before the guards have agreed to all of it.
+    """
+
+    memory: PairMemory
+    rules: PairRules
+    looks: Mapping[Side, SecondLook]
+    clocks: Clocks
+    stamp: Stamp
+    token: Callable[[], str]
+    draining: trio.Event
+    wall_clock_ns: Callable[[], int]
+    statistics: Statistics
+    share: Callable[[Mapping[Side, int]], None]
+    """Is told how many bytes and files each side is to get, before the first operation."""
+    blocking: Blocking = in_thread
+    audits: None = attrs.field(default=None, init=False)
+    foreign: int = attrs.field(default=0, init=False)
+    held: int = attrs.field(default=0, init=False)
+    planned: int = attrs.field(default=0, init=False)
+    is_planned: bool = attrs.field(default=False, init=False)
+    is_complete: bool = attrs.field(default=False, init=False)
+    _tries: dict[tuple[Side, str], int] = attrs.field(factory=dict, init=False)
+    _is_cut_short: bool = attrs.field(default=False, init=False)
+    _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
+    _late: list[Operation] = attrs.field(factory=list, init=False)
+    """What is done instead of renames that could not be done."""
+
+    async def run(
+        self,
+        scans: trio.MemoryReceiveChannel[PairScan],
+        settled: trio.MemoryReceiveChannel[Settlement],
+        limbs: Mapping[Side, trio.MemorySendChannel[Batch]],
+        facts: trio.MemorySendChannel[Fact],
+    ) -> None:
+        """Plan and carry out what the scan has found."""
+        self._facts = facts
+        with holding(scans, settled, facts, *limbs.values()):
+            try:
+                scan = await scans.receive()
+            except trio.EndOfChannel:
+                return  # the run is stopping
+            outline, resolutions = await self._outline(scan)
+            steps = order(outline)
+            self.planned = sum(map(len, steps))
+            self.is_planned = True
+            if not await self._may_begin(scan, outline):
+                self.is_complete = not self.draining.is_set()
+                return
+            await self._announce(steps)
+            if self.rules.planned is not None:
+                for operation in (it for step in steps for it in step):
+                    self.rules.planned(operation)
+                self.is_complete = True
+                return
+            for resolution in resolutions:
+                if resolution.text:
+                    path = resolution.copies[-1] if resolution.copies else resolution.way or resolution.makes
+                    assert path is not None, "a conflict was decided, and nothing is done"
+                    await facts.send(Warned(f"{path.path!r} is {resolution.text}"))
+            if steps:
+                await self._act(scan, steps, settled, limbs)
+            if self._is_cut_short:
+                return
+            if self.rules.scope is None:
+                await facts.send(PairScanned(scan.roots[Side.SOURCE], scan.roots[Side.TARGET]))
+            self.is_complete = True
+
+    # Planning.
+
+    async def _outline(self, scan: PairScan) -> tuple[Outline, list[Resolution]]:
+        """Return what is to be done. Conflicts that stay are reported."""
+        verdicts = await self._confirmed(settle(scan.verdicts, scan.staying))
+        new: dict[Side, list[Entry]] = {side: [] for side in Side}
+        for verdict in verdicts:
+            if verdict.verb is Verb.SEND and verdict.pair.state(verdict.side) is State.NEW:
+                new[verdict.side].append(verdict.entry)
+        elsewhere: dict[Side, dict[str, list[Agreement]]] = {}
+        if any(it.verb is Verb.REMOVE for it in verdicts):
+            for side, entries in new.items():
+                elsewhere[side] = await self.blocking(self.memory.elsewhere, side, entries)
+        verdicts, moves = renamed(verdicts, elsewhere)
+        resolutions = [self._resolve(scan, it) for it in verdicts if it.verb is Verb.CONFLICT]
+        await self._report_conflicts([it.stays for it in resolutions if it.stays is not None])
+        makes = [it.makes for it in resolutions if it.makes is not None]
+        outline = Outline(
+            [it for it in verdicts if it.verb is not Verb.CONFLICT],
+            moves,
+            [it.aside for it in resolutions if it.aside is not None],
+            [copy for it in resolutions for copy in it.copies],
+            [it.way for it in resolutions if it.way is not None],
+            makes,
+        )
+        return outline, resolutions
+
+    async def _confirmed(self, verdicts: list[Verdict]) -> list[Verdict]:
+        """Return the verdicts without those that rest on an entry being gone which a second look shows.
+
+        One listing proves nothing: over a plain connection it may have been cut short.
+        """
+        shown: set[str] = set()
+        limit = trio.CapacityLimiter(_LOOKING)
+
+        async def confirm(group: list[Verdict]) -> None:
+            async with limit:
+                for verdict in group:
+                    if self.draining.is_set():
+                        return
+                    if not await self.looks[verdict.side].has_vanished(verdict.path):
+                        shown.add(verdict.path)
+                        there = verdict.there
+                        assert there is not None, f"nothing to remove: {verdict.path}"
+                        reason = (
+                            f"not removed: the {verdict.side.value} did not list it, and has it all the same; "
+                            "the next run looks again"
+                        )
+                        failed = Failed(Remove(there, side=other(verdict.side)), reason)
+                        await self._facts.send(Unissued(failed))
+
+        groups: dict[tuple[Side, str], list[Verdict]] = {}
+        for verdict in to_confirm(verdicts):
+            groups.setdefault((verdict.side, verdict.path.rpartition("/")[0]), []).append(verdict)
+        async with trio.open_nursery() as nursery:
+            for group in groups.values():
+                nursery.start_soon(confirm, group)
+        if not shown:
+            return verdicts
+        return [it for it in verdicts if not any(it.path == path or it.path.startswith(f"{path}/") for path in shown)]
+
+    def _resolve(self, scan: PairScan, verdict: Verdict) -> Resolution:
+        path = verdict.path
+        known = Known(
+            scan.names.get(path, frozenset()), len(scan.copies.get(path, ())), is_kept=scan.kept.get(path, False)
+        )
+        take = self.rules.takes.get(path) or take_of(verdict.pair, self.rules.rule, self.clocks)
+        return resolve(verdict, take, known, self.rules.rule, self.wall_clock_ns())
+
+    async def _report_conflicts(self, staying: Sequence[Conflict]) -> None:
+        """Report the conflicts for which nothing is done, and those that have ended."""
+        now = {it.path for it in staying}
+        scope = self.rules.scope
+        for before in await self.blocking(self.memory.conflicts):
+            if before.path not in now and (scope is None or scope.contains(before.path)):
+                await self._facts.send(ConflictEnded(before.path))
+        for conflict in staying:
+            await self._facts.send(Conflicted(conflict))
+
+    async def _may_begin(self, scan: PairScan, outline: Outline) -> bool:
+        """Ask the guards. Return False if nothing may be done."""
+        if self.draining.is_set():
+            return False
+        if self.rules.scope is not None:
+            return True  # a few directories; the whole scans before and after it are guarded
+        then = await self.blocking(self.memory.roots)
+        roots = {Side.SOURCE: None, Side.TARGET: None} if then is None else dict(zip(Side, then, strict=True))
+        removals = [*outline.removals()]
+        why = objection(
+            removals,
+            {side: scan.of_side(side, roots[side]) for side in Side},
+            await self.blocking(self.memory.count),
+            self.rules.max_delete,
+            any_device=self.rules.any_device,
+        )
+        if why is not None:
+            await self._facts.send(RemovalsRefused(why, len(removals)))
+        return why is None
+
+    async def _announce(self, steps: Sequence[Sequence[Operation]]) -> None:
+        """Tell displays and observers what is going to be done, and share out the connections."""
+        operations = [it for step in steps for it in step]
+        copies = [it for it in operations if isinstance(it, Copy)]
+        statistics = self.statistics
+        statistics.files_planned = len(copies)
+        statistics.bytes_planned = sum(it.source.size for it in copies)
+        statistics.directories_planned = sum(isinstance(it, MakeDirectory) for it in operations)
+        statistics.is_total_known = True
+        weights = dict.fromkeys(Side, 0)
+        for operation in operations:
+            weights[operation.side] += operation.source.size + 65_536 if isinstance(operation, Copy) else 4_096
+        self.share(weights)
+        await self._facts.send(
+            Planned(
+                files=len(copies),
+                size=statistics.bytes_planned,
+                directories=statistics.directories_planned,
+                removals=sum(isinstance(it, Remove) for it in operations),
+                moves=sum(isinstance(it, Move) for it in operations),
+            )
+        )
+
+    # Acting.
+
+    async def _act(
+        self,
+        scan: PairScan,
+        steps: Sequence[Sequence[Operation]],
+        settled: trio.MemoryReceiveChannel[Settlement],
+        limbs: Mapping[Side, trio.MemorySendChannel[Batch]],
+    ) -> None:
+        """Do all steps. The stamp of the run is on the target before the first of them."""
+        stamp = self.stamp.followed_by(self.token())
+        await self._learn(STAMP_TRAIT, stamp.text)
+        began = self.wall_clock_ns()
+        put = Maintain(stamp.name(stamp.tokens[-1]))
+        done = await self._do([put], settled, limbs)
+        if not done:
+            await self._facts.send(
+                Warned(
+                    "the run cannot leave its stamp in the root of the target: if the journal is ever lost or older, "
+                    "the run after that removes nothing"
+                )
+            )
+        for one in done:
+            await self._facts.send(Swept((put.path,)))
+            if one.target is not None and one.target.mtime_ns is not None:
+                ahead = one.target.mtime_ns - (began + self.wall_clock_ns()) // 2
+                await self._learn(CLOCK_TRAIT, str(ahead))
+        for step in steps:
+            self._is_cut_short |= self.draining.is_set()
+            if self._is_cut_short:
+                return
+            await self._do(step, settled, limbs)
+        for step in self._instead():
+            await self._do(step, settled, limbs)
+        old = stamp.others(name_of(it.path) for it in scan.own[Side.TARGET])
+        if done:
+            await self._do([Maintain(name, begins=False) for name in old], settled, limbs)
+            await self._learn(STAMP_TRAIT, stamp.settled().text)
+
+    async def _learn(self, name: str, text: str) -> None:
+        await self._facts.send(Learned(Side.TARGET, name, text))
+
+    def _instead(self) -> list[list[Operation]]:
+        """Return the steps that take the place of renames that were refused."""
+        copies: list[Operation] = [it for it in self._late if isinstance(it, Copy)]
+        removals: list[Operation] = [it for it in self._late if isinstance(it, Remove)]
+        return [step for step in (copies, removals) if step]
+
+    async def _do(
+        self,
+        step: Sequence[Operation],
+        settled: trio.MemoryReceiveChannel[Settlement],
+        limbs: Mapping[Side, trio.MemorySendChannel[Batch]],
+    ) -> list[Done]:
+        """Give out all operations of a step, and return when each has its outcome: those that were done."""
+        done: list[Done] = []
+        left = len(step)
+
+        async def feed(operations: Sequence[Operation]) -> None:
+            for batch in _batches(operations):
+                await limbs[batch[0].side].send(batch)
+
+        async with trio.open_nursery() as nursery:
+            for side in Side:
+                nursery.start_soon(feed, [it for it in step if it.side is side])
+            while left:
+                outcome = await settled.receive()
+                operation = outcome.operation
+                self.statistics.note_outcome(outcome)
+                match outcome:
+                    case Returned() if self.draining.is_set():
+                        self._is_cut_short = True
+                    case Returned(reason=reason, tried=tried):
+                        key = operation.side, operation.path
+                        tries = self._tries[key] = self._tries.get(key, 0) + tried
+                        if tries < _TRIES:
+                            nursery.start_soon(feed, [operation])
+                            continue
+                        await self._facts.send(Unissued(Failed(operation, reason, Fault.PATH)))
+                    case Done():
+                        done.append(outcome)
+                    case Skipped(Move() as move) if not move.is_aside:
+                        self._late.append(Copy(move.source, side=move.side))
+                        self._late.append(Remove(move.target, side=move.side))
+                left -= 1
+        return done
+
+
+def _batches(operations: Sequence[Operation]) -> list[Batch]:
+    """Return operations in batches of one kind, in order. A copy is a batch of its own."""
+    batches: list[list[Operation]] = []
+    for operation in operations:
+        last = batches[-1] if batches else None
+        is_alone = isinstance(operation, Copy | Maintain)
+        if last is None or is_alone or type(last[0]) is not type(operation) or len(last) >= _BATCH:
+            batches.append([operation])
+        else:
+            last.append(operation)
+    return [tuple(batch) for batch in batches]

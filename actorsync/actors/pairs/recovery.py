@@ -1,0 +1,129 @@
+"""What a run that died has left in the middle on a side is found out by looking, and put right before the next scan.
+
+A temporary goes. A file that was set aside goes only if what has its name now is known to be newer and agreed on;
+otherwise it gets its name back, or one of its own if that is taken. It is never lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import attrs
+import trio
+
+from actorsync.actors.backoff import Backoff
+from actorsync.actors.messages import Fact
+from actorsync.endpoints.contract import Endpoint, Relocation, Session, look
+from actorsync.errors import ConnectionLost, OperationRefused, TargetUnreachable
+from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
+from actorsync.model.event import Event, Swept, Warned
+from actorsync.model.operation import Side
+from actorsync.model.pair import Agreement, Pending
+from actorsync.model.text import display
+from actorsync.planning.pairs.copies import conflict_name
+from actorsync.planning.pairs.states import is_same_time
+from actorsync.planning.temporary_names import final_of
+
+__all__ = ["Recovery", "is_aside"]
+
+
+def is_aside(path: str) -> bool:
+    """Return whether a name is that of a file that was set aside, and not of a temporary."""
+    return ".actorsync+" in name_of(path)
+
+
+@attrs.frozen(eq=False)
+class Recovery:
+    """Puts one side right. ``agreed`` returns what the journal has of a path."""
+
+    side: Side
+    place: Endpoint
+    agreed: Callable[[str], Agreement | None]
+    backoff: Backoff
+    draining: trio.Event
+    wall_clock_ns: Callable[[], int]
+
+    async def run(self, pending: Sequence[Pending], facts: trio.MemorySendChannel[Fact]) -> set[str]:
+        """Look at all names that may be there. Return the paths of which that could not be found out.
+
+        Raises `TargetUnreachable` if the side cannot be reached in as many attempts as the back-off allows.
+        """
+        if not pending:
+            return set()
+        tries = 0
+        while not self.draining.is_set():
+            try:
+                async with self.place.open_session() as session:
+                    return await self._put_right(session, pending, facts)
+            except ConnectionLost as lost:
+                tries += 1
+                if tries >= self.backoff.tries:
+                    raise TargetUnreachable(f"{self.place.display} could not be reached: {lost}") from None
+                with trio.move_on_after(self.backoff.delay(tries)):
+                    await self.draining.wait()
+        return {it.final for it in pending if it.final is not None}
+
+    async def _put_right(
+        self, session: Session, pending: Sequence[Pending], facts: trio.MemorySendChannel[Fact]
+    ) -> set[str]:
+        unsettled: set[str] = set()
+        asides = [it for it in pending if is_aside(it.path)]
+        # First: a temporary may be all that there is of a file whose old version is aside, but its source has it.
+        for item in asides:
+            if await self._give_back(session, item, facts):
+                await facts.send(Swept((item.path,), side=self.side))
+            elif item.final is not None:
+                unsettled.add(item.final)
+        temporaries = [it.path for it in pending if not is_aside(it.path)]
+        results = await session.sweep(temporaries) if temporaries else []
+        swept = tuple(path for path, gone in zip(temporaries, results, strict=True) if gone is True)
+        if swept:
+            await facts.send(Swept(swept, side=self.side))
+        return unsettled
+
+    async def _give_back(self, session: Session, item: Pending, facts: trio.MemorySendChannel[Fact]) -> bool:
+        """Settle one file that was set aside. Return whether nothing is left to be done."""
+        final = item.final or self._final_of(item.path)
+        (kept,) = await look(session, [Entry(item.path, Kind.FILE)])
+        if not isinstance(kept, Entry):
+            return kept is None
+        if final is None:
+            return await self._to_copy(session, kept, join(parent_of(item.path), "recovered"), facts)
+        (now,) = await look(session, [Entry(final, Kind.FILE)])
+        if isinstance(now, OperationRefused):
+            return False
+        if now is None:
+            (moved,) = await session.move([Relocation(kept, final, is_back=True)])
+            return isinstance(moved, Entry)
+        if self._is_agreed(now, final):
+            (gone,) = await session.sweep([item.path])
+            return gone is True
+        return await self._to_copy(session, kept, final, facts)
+
+    def _is_agreed(self, now: Entry, final: str) -> bool:
+        """Return whether what has the name now is what both sides have agreed on: then the old version may go."""
+        agreement = self.agreed(final)
+        then = None if agreement is None else agreement.on(self.side)
+        return then is not None and then.size == now.size and is_same_time(now.mtime_ns, then.mtime_ns)
+
+    @staticmethod
+    def _final_of(path: str) -> str | None:
+        name = final_of(name_of(path))
+        return None if name is None else join(parent_of(path), name)
+
+    async def _to_copy(self, session: Session, kept: Entry, final: str, facts: trio.MemorySendChannel[Fact]) -> bool:
+        """Give a file a name of its own. Return whether it has one."""
+        taken: Collection[str] = ()
+        listing = await session.list_directory(parent_of(final))
+        if listing.problem is None:
+            taken = {name_of(entry.path) for entry in listing.entries} | listing.hidden
+        name = conflict_name(name_of(final), self.side, self.wall_clock_ns(), taken)
+        copy = join(parent_of(final), name)
+        (moved,) = await session.move([Relocation(kept, copy, is_back=True)])
+        if isinstance(moved, OperationRefused):
+            return False
+        event: Event = Warned(
+            f"a run was broken off while {display(final)} was replaced; the version before is kept as {display(copy)}"
+        )
+        await facts.send(event)
+        return True

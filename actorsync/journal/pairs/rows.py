@@ -1,0 +1,210 @@
+"""What both sides of a two-way mirror agreed on: its tables, and how their rows are read and written.
+
+No files and no locks here. These tables have nothing to do with ``records``, which a mirror keeps: who changes the mode
+of a profile begins anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from actorsync.journal.meta import fit
+from actorsync.journal.rows import half
+from actorsync.journal.schema import MANY, bounds, split
+from actorsync.model.entry import Entry, Kind, join, parent_of
+from actorsync.model.operation import Side
+from actorsync.model.pair import Agreement, Conflict, Doubt, Pending
+from actorsync.model.row import KINDS, decode, encode
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from actorsync.journal.meta import Value
+
+__all__ = [
+    "add_doubt",
+    "clear",
+    "count",
+    "drop_below",
+    "drop_conflict",
+    "forget",
+    "index_files",
+    "read_agreement",
+    "read_children",
+    "read_conflicts",
+    "read_elsewhere",
+    "read_pending",
+    "read_rows",
+    "read_subtree",
+    "upsert",
+    "write_conflict",
+]
+
+_HALVES: Final = """source_kind, source_size, source_mtime, source_ctime, source_inode, source_mode,
+    target_kind, target_size, target_mtime, target_ctime, target_inode, target_mode"""
+_CHILDREN: Final = f"SELECT name, {_HALVES}, digest, doubt FROM pairs WHERE directory = ? AND name > x''"  # noqa: S608 - of constants
+_ONE: Final = f"SELECT name, {_HALVES}, digest, doubt FROM pairs WHERE directory = ? AND name = ?"  # noqa: S608
+_ROWS: Final = """SELECT name, source_kind, source_size, source_mtime, source_ctime, source_inode,
+    target_kind, target_size, target_mtime, target_ctime, target_inode, doubt
+    FROM pairs WHERE directory = ? AND name > x'' ORDER BY name"""
+_PARENTS: Final = """SELECT DISTINCT directory FROM pairs
+    WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
+_UPSERT: Final = "INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE: Final = "DELETE FROM pairs WHERE directory = ? AND name = ?"
+_DELETE_BELOW: Final = "DELETE FROM pairs WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"
+_DOUBT: Final = "UPDATE pairs SET doubt = doubt | ? WHERE directory = ? AND name = ?"
+_TRUST: Final = "UPDATE pairs SET doubt = doubt & ~? WHERE directory = ? AND name = ?"
+_INDEX: Final = "CREATE INDEX IF NOT EXISTS pairs_of_{side} ON pairs ({side}_inode) WHERE {side}_kind = 1"
+_ELSEWHERE: Final = """SELECT directory, name FROM pairs WHERE {side}_kind = 1 AND {side}_inode = ?
+    AND {side}_size = ? AND {side}_mtime = ? AND NOT (directory = ? AND name = ?) ORDER BY directory, name"""
+_CONFLICTS: Final = f"SELECT path, since, reason, {_HALVES} FROM conflicts ORDER BY path"  # noqa: S608
+_UPSERT_CONFLICT: Final = "INSERT OR REPLACE INTO conflicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def index_files(connection: sqlite3.Connection, side: Side) -> None:
+    """Make the index that `read_elsewhere` needs."""
+    connection.execute(_INDEX.format(side=side.value))
+
+
+# Reading
+
+
+def _agreements(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[str, Agreement]]:
+    kinds: Any = KINDS
+    for name_, s_kind, *values in rows:
+        source, (t_kind, *target), (digest, doubt) = values[:5], values[5:11], values[11:]
+        name = decode(name_)
+        path = join(directory, name) if name else directory
+        halves = Entry(path, kinds[s_kind], *source), Entry(path, kinds[t_kind], *target)
+        yield name, Agreement(*halves, digest, Doubt(doubt))
+
+
+def read_children(connection: sqlite3.Connection, directory: str, limit: int = MANY) -> dict[str, Agreement]:
+    """Return the agreements about what is in a directory, by name; not more than ``limit`` of them."""
+    rows = connection.execute(f"{_CHILDREN} LIMIT ?", (encode(directory), limit))
+    return dict(_agreements(rows, directory))
+
+
+def read_rows(connection: sqlite3.Connection, directory: str) -> list[tuple[Any, ...]]:
+    """Return the agreements about what is in a directory as plain rows, in order of their names."""
+    return connection.execute(_ROWS, (encode(directory),)).fetchall()
+
+
+def read_agreement(connection: sqlite3.Connection, path: str) -> Agreement | None:
+    """Return the agreement about one path; None if there is none."""
+    rows = connection.execute(_ONE, split(path)).fetchall()
+    return next((agreement for _, agreement in _agreements(rows, parent_of(path))), None)
+
+
+def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Agreement]:
+    """Return the agreements strictly below a directory, parents before children. Call it in a transaction."""
+    if directory:
+        parents = connection.execute(_PARENTS, bounds(directory))
+    else:
+        parents = connection.execute("SELECT DISTINCT directory FROM pairs ORDER BY directory")
+    names = [decode(parent) for (parent,) in parents]
+    return [agreement for parent in names for agreement in read_children(connection, parent).values()]
+
+
+def count(connection: sqlite3.Connection) -> int:
+    """Return how many agreements there are."""
+    return int(connection.execute("SELECT count(*) FROM pairs WHERE name > x''").fetchone()[0])
+
+
+def read_elsewhere(connection: sqlite3.Connection, side: Side, entries: Sequence[Entry]) -> dict[str, list[Agreement]]:
+    """Return, by path, the agreements that have the same file on a side (inode, size, time) under another path."""
+    query = _ELSEWHERE.format(side=side.value)
+    found: dict[str, list[Agreement]] = {}
+    for entry in entries:
+        if entry.kind is not Kind.FILE or entry.inode is None or entry.mtime_ns is None:
+            continue
+        key = [fit(value) for value in (entry.inode, entry.size, entry.mtime_ns)]
+        places = connection.execute(query, (*key, *split(entry.path))).fetchall()
+        agreements = [read_agreement(connection, join(decode(directory), decode(name))) for directory, name in places]
+        if any(agreements):
+            found[entry.path] = [it for it in agreements if it is not None]
+    return found
+
+
+def read_conflicts(connection: sqlite3.Connection) -> list[Conflict]:
+    """Return the conflicts, in order of their paths."""
+    kinds: Any = KINDS
+    conflicts = []
+    for encoded, since, reason, *values in connection.execute(_CONFLICTS):
+        path = decode(encoded)
+        halves = [None if kind is None else Entry(path, kinds[kind], *rest) for kind, *rest in (values[:6], values[6:])]
+        conflicts.append(Conflict(path, halves[0], halves[1], decode(reason), since))
+    return conflicts
+
+
+def read_pending(connection: sqlite3.Connection, side: Side) -> list[Pending]:
+    """Return the temporaries of a side, and what was set aside there, in order of their paths."""
+    query = "SELECT path, final, size, mtime FROM intents WHERE side IS ? ORDER BY path"
+    rows = connection.execute(query, (_of_intents(side),)).fetchall()
+    return [
+        Pending(decode(path), None if final is None else decode(final), size, mtime)
+        for path, final, size, mtime in rows
+    ]
+
+
+def _of_intents(side: Side) -> str | None:
+    """Return how a side is written in the table ``intents``: the target is what a mirror changes, and has no name."""
+    return None if side is Side.TARGET else side.value
+
+
+# Writing
+
+
+def upsert(connection: sqlite3.Connection, agreement: Agreement) -> None:
+    """Record what both sides agree on."""
+    path, source, target = agreement.path, agreement.source, agreement.target
+    assert source.path == target.path, f"the two sides have different paths: {source.path!r}, {target.path!r}"
+    row: list[Value] = [
+        *split(path), *half(source), source.mode, *half(target), target.mode, agreement.digest, int(agreement.doubt)
+    ]  # fmt: skip
+    connection.execute(_UPSERT, [fit(value) for value in row])
+
+
+def add_doubt(connection: sqlite3.Connection, path: str, doubt: Doubt) -> None:
+    """Record why the state of a path may tell nothing."""
+    connection.execute(_DOUBT, (int(doubt), *split(path)))
+
+
+def take_doubt(connection: sqlite3.Connection, path: str, doubt: Doubt) -> None:
+    """Take a doubt back."""
+    connection.execute(_TRUST, (int(doubt), *split(path)))
+
+
+def forget(connection: sqlite3.Connection, path: str) -> None:
+    """Drop the agreement about a path, and those about all below it."""
+    connection.execute(_DELETE, split(path))
+    drop_below(connection, path)
+
+
+def drop_below(connection: sqlite3.Connection, path: str) -> None:
+    """Drop the agreements about what is below a path."""
+    if path:
+        connection.execute(_DELETE_BELOW, bounds(path))
+
+
+def clear(connection: sqlite3.Connection) -> None:
+    """Drop all agreements and conflicts."""
+    connection.execute("DELETE FROM pairs")
+    connection.execute("DELETE FROM conflicts")
+
+
+def write_conflict(connection: sqlite3.Connection, conflict: Conflict) -> None:
+    """Record a conflict. One that is as it was keeps the time at which it was first seen."""
+    then = {it.path: it for it in read_conflicts(connection)}.get(conflict.path)
+    since = conflict.since if then is None or then != conflict else then.since
+    halves: list[Value] = []
+    for entry in (conflict.source, conflict.target):
+        halves += [None] * 6 if entry is None else [*half(entry), entry.mode]
+    row: list[Any] = [encode(conflict.path), since, encode(conflict.reason), *halves]
+    connection.execute(_UPSERT_CONFLICT, [value if isinstance(value, float) else fit(value) for value in row])
+
+
+def drop_conflict(connection: sqlite3.Connection, path: str) -> None:
+    """Forget a conflict."""
+    connection.execute("DELETE FROM conflicts WHERE path = ?", (encode(path),))

@@ -1,0 +1,244 @@
+"""The actors of a two-way run, built from its options. None of them runs before the supervisor starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from actorsync.actors.connections.connection import Connection
+from actorsync.actors.connections.context import ConnectionContext
+from actorsync.actors.connections.pool import Pool
+from actorsync.actors.messages import Fact
+from actorsync.actors.observers import is_async
+from actorsync.actors.pairs.planner import CLOCK_TRAIT, STAMP_TRAIT, PairPlanner, PairRules
+from actorsync.actors.pairs.recovery import Recovery, is_aside
+from actorsync.actors.pairs.scanner import PairScanner
+from actorsync.actors.recorder import Recorder
+from actorsync.actors.remote_source import RemoteSource
+from actorsync.actors.second_look import SecondLook
+from actorsync.actors.stages import Gate
+from actorsync.actors.statistics import ConnectionLevel, Room
+from actorsync.assembly import modes_for
+from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
+from actorsync.endpoints.wrappers.bandwidth import Limited
+from actorsync.model.entry import Scope
+from actorsync.model.operation import Side
+from actorsync.model.pair import other
+from actorsync.planning.admission.pool_size import Sizing
+from actorsync.planning.pairs.clocks import Clocks
+from actorsync.planning.pairs.rules import PairRule
+from actorsync.planning.pairs.stamp import Stamp
+from actorsync.planning.publishing.keeping import Keeping
+from actorsync.planning.publishing.rules import ResumeRule
+from actorsync.policy import RunOptions
+
+if TYPE_CHECKING:
+    from actorsync.journal.pairs.memory import PairMemory
+
+__all__ = ["Limb", "PairActors", "assemble_pair"]
+
+#: Directories that are listed at the same time: over one connection that carries many requests, and on disks.
+_SHARED_WALKERS: Final = 16
+_DISK_WALKERS: Final = 4
+
+
+@attrs.frozen(eq=False)
+class Limb:
+    """The connections that change one side, and the pool that admits them."""
+
+    side: Side
+    endpoint: Endpoint
+    pool: Pool
+    connections: tuple[Connection, ...]
+
+
+@attrs.frozen(eq=False)
+class PairActors:
+    """Every actor of one two-way run."""
+
+    scanner: PairScanner
+    planner: PairPlanner
+    limbs: Mapping[Side, Limb]
+    recorder: Recorder
+    remotes: tuple[RemoteSource, ...]
+    """The sides that are on servers, as they are read."""
+
+    @property
+    def connections(self) -> Sequence[Connection]:
+        """All connections."""
+        return [it for limb in self.limbs.values() for it in limb.connections]
+
+
+def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, options: RunOptions) -> PairActors:
+    """Build every actor of a two-way run, and set ``options.statistics`` up for its connections."""
+    if any(is_async(observer) for observer in options.observers):
+        raise TypeError("supervise_pair takes no async observers; run_once, run_forever and make_plan do")
+    policy, clock, shutdown = options.policy, options.clock, options.shutdown
+    places: dict[Side, Endpoint] = {Side.SOURCE: source, Side.TARGET: target}
+    shares = {Side.SOURCE: options.shares.source, Side.TARGET: options.shares.target}
+    for side, place in places.items():
+        traits_of(place).recall(memory.traits(side))
+        if shares[side].ceiling is not None and isinstance(place, ToldOfLogins):
+            place.note_others(shares[side].are_others_open)
+    read: dict[Side, Source] = {}
+    remotes: dict[Side, RemoteSource] = {}
+    for side, place in places.items():
+        if place.capabilities.is_remote:
+            readers = max(1, policy.connections - 1)
+            remotes[side] = RemoteSource(
+                place,
+                readers,
+                policy.backoff,
+                shutdown.draining,
+                policy.publish.resume,
+                clock.wall_ns,
+                shares[side],
+                side,
+            )
+        read[side] = remotes.get(side, place)
+    options.statistics.bandwidth = policy.bandwidth
+    options.statistics.room = Room()
+    options.statistics.connections[:] = []
+    looks = {side: SecondLook(read[side]) for side in Side}
+    clocks = Clocks(*(_ahead(memory.traits(side), places[side]) for side in Side))
+    gate = Gate(options.pipeline.before_commit)
+    limbs = {side: _limb(side, places[side], read, looks, gate, memory, options, clocks) for side in Side}
+    rule = policy.pair or PairRule()
+    scope = None if options.within is None else Scope(options.within, is_shallow=True)
+    stamp = Stamp.from_text(memory.traits(Side.TARGET).get(STAMP_TRAIT, "")) or Stamp(clock.token()[:8])
+    planner = PairPlanner(
+        memory=memory,
+        rules=PairRules(rule, policy.max_delete, policy.any_device, options.takes, scope, options.planned),
+        looks=looks,
+        clocks=clocks,
+        stamp=stamp,
+        token=clock.token,
+        draining=shutdown.draining,
+        wall_clock_ns=clock.wall_ns,
+        statistics=options.statistics,
+        share=partial(_share, limbs, remotes, policy.connections),
+        blocking=clock.blocking,
+    )
+    walkers = max(_walkers(place, policy.connections) for place in places.values())
+    scanner = PairScanner(
+        read[Side.SOURCE],
+        read[Side.TARGET],
+        memory,
+        policy.selection,
+        options.statistics,
+        clocks,
+        clock.wall_ns,
+        shutdown.draining,
+        stamp,
+        walkers=walkers,
+        by_size_time=policy.by_size_time,
+        by_content=policy.by_content,
+        begin_at=("",) if options.within is None else sorted(options.within),
+        is_partial=options.within is not None,
+        blocking=clock.blocking,
+        recover=partial(_recover, places, memory, options),
+    )
+    recorder = Recorder(memory, options.observers, clock.blocking, options.feeds)
+    return PairActors(scanner, planner, limbs, recorder, tuple(remotes.values()))
+
+
+async def _recover(
+    places: Mapping[Side, Endpoint],
+    memory: PairMemory,
+    options: RunOptions,
+    facts: trio.MemorySendChannel[Fact],
+) -> set[str]:
+    """Put right what a run that died has left on either side. Return the paths of which that could not be done."""
+    unsettled: set[str] = set()
+    for side, place in places.items():
+        pending = memory.pending(side)
+        if pending and options.planned is not None:
+            unsettled |= {it.final for it in pending if it.final is not None and is_aside(it.path)}
+        elif pending:
+            recovery = Recovery(
+                side,
+                place,
+                memory.agreement,
+                options.policy.backoff,
+                options.shutdown.draining,
+                options.clock.wall_ns,
+            )
+            unsettled |= await recovery.run(pending, facts)
+    return unsettled
+
+
+def _walkers(place: Source, connections: int) -> int:
+    if not place.capabilities.is_remote:
+        return _DISK_WALKERS
+    return _SHARED_WALKERS if place.capabilities.lanes > 1 else max(1, connections - 1)
+
+
+def _ahead(traits: Mapping[str, str], place: Source) -> int | None:
+    """Return how far the clock of a side is ahead of ours, in nanoseconds; None if that is not known."""
+    if not place.capabilities.is_remote:
+        return 0
+    text = traits.get(CLOCK_TRAIT, "")
+    return int(text) if text.lstrip("-").isdigit() else None
+
+
+def _limb(
+    side: Side,
+    endpoint: Endpoint,
+    read: Mapping[Side, Source],
+    looks: Mapping[Side, SecondLook],
+    gate: Gate,
+    memory: PairMemory,
+    options: RunOptions,
+    clocks: Clocks,
+) -> Limb:
+    """Return the limb that changes one side, and reads the other one."""
+    policy, clock = options.policy, options.clock
+    from_side = other(side)
+    share = options.shares.target if side is Side.TARGET else options.shares.source
+    sizing = Sizing(policy.connections, memory.ceiling(), policy.is_automatic, share)
+    sizing.want(options.control.connections)
+    pool = Pool(sizing, options.statistics, endpoint.capabilities.lanes, policy.backoff.jitter)
+    sent = read[from_side] if policy.bandwidth is None else Limited(read[from_side], policy.bandwidth)
+    context = ConnectionContext(
+        source=sent,
+        compared=read[from_side],
+        second_look=looks[from_side],
+        target=endpoint,
+        statistics=options.statistics,
+        shutdown=options.shutdown,
+        pool=pool,
+        gate=gate,
+        backoff=policy.backoff,
+        token=clock.token,
+        wall_clock_ns=clock.wall_ns,
+        keeping=Keeping(ResumeRule(None, keep=0.0)),
+        is_source_near=not isinstance(read[from_side], RemoteSource),
+        modes=modes_for(endpoint, policy.modes),
+        control=options.control,
+        side=side,
+        clocks=clocks,
+    )
+    first = len(options.statistics.connections) + 1
+    levels = [ConnectionLevel(number) for number in range(first, first + policy.connections)]
+    options.statistics.connections += levels
+    return Limb(side, endpoint, pool, tuple(Connection(context, level) for level in levels))
+
+
+def _share(
+    limbs: Mapping[Side, Limb], remotes: Mapping[Side, RemoteSource], most: int, weights: Mapping[Side, int]
+) -> None:
+    """Share the connections to each server out between what is read there and what is written."""
+    for side, remote in remotes.items():
+        writing, reading = weights[side], weights[other(side)]
+        if not reading:
+            readers = 0
+        elif not writing:
+            readers = most - 1  # one for the stamp
+        else:
+            readers = min(most - 1, max(1, round(most * reading / (reading + writing))))
+        remote.pool.limit_to(readers)
+        limbs[side].pool.sizing.want(max(1, most - readers))
