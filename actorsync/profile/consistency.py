@@ -10,6 +10,7 @@ import attrs
 from actorsync.profile.overlap import overlap
 from actorsync.profile.schema import Profile
 from actorsync.profile.secrets.secret import PromptSecret
+from actorsync.profile.two_way import fault_of_two_way
 
 __all__ = ["fault_of", "fault_of_all"]
 
@@ -49,7 +50,7 @@ def fault_of(profile: Profile) -> tuple[str, str] | None:
         return "trash.path", 'leads back into the target; write it like "../.trash", or as a path below the target'
     if fault := overlap(profile.source, profile.target):
         return "target.url", fault
-    return None
+    return fault_of_two_way(profile)
 
 
 def fault_of_all(profiles: Sequence[Profile]) -> tuple[str, str, str] | None:

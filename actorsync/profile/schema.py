@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import attrs
 
 from actorsync.planning.modes import Modes
+from actorsync.planning.pairs.rules import ConflictRule
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
 from actorsync.profile.audit import AuditTable
@@ -39,6 +40,7 @@ from actorsync.profile.values.units import MaxDelete
 __all__ = ["Compare", "Links", "Profile", "Shutdown", "Sync"]
 
 Compare = Literal["times", "size-time", "checksum"]
+Mode = Literal["mirror", "two-way"]
 Links = Literal["skip", "follow", "error"]
 #: The default of ``max-connections``.
 _AUTOMATIC = 16
@@ -96,6 +98,35 @@ class Sync:
             read_switch,
             "watch = true",
             doc="Go on after the first pass, and mirror each change as it happens, until stopped. See `[watch]`.",
+        ),
+    )
+    mode: Mode = attrs.field(
+        default="mirror",
+        metadata=key(
+            choice_reader(get_args(Mode)),
+            'mode = "two-way"',
+            doc="Make the target a mirror of the source, or carry changes of both sides over to the other one: see "
+            "[two-way](two-way.md).",
+            is_text=True,
+        ),
+    )
+    conflict: ConflictRule = attrs.field(
+        default="both",
+        metadata=key(
+            choice_reader(get_args(ConflictRule)),
+            'conflict = "keep"',
+            doc='With `mode = "two-way"`: what becomes of a file that both sides have changed. Both versions are kept, '
+            "nothing is done, or one side wins.",
+            is_text=True,
+        ),
+    )
+    conflict_copies: int = attrs.field(
+        default=10,
+        metadata=key(
+            whole_reader(1, 1000),
+            "conflict-copies = 3",
+            doc='With `mode = "two-way"`: how many versions of one file conflicts may leave beside it. After that they '
+            "stay as they are, and are reported.",
         ),
     )
     compare: Compare = attrs.field(

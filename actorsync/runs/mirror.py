@@ -20,7 +20,9 @@ from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.messages import did_nothing, unplanned_text
+from actorsync.model.operation import Copy, MakeDirectory, Move, Operation, Remove
 from actorsync.model.report import Report
+from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.publishing.rules import ResumeRule
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
@@ -28,7 +30,7 @@ from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.past.trash import tend
 from actorsync.runs.profile_journal import lock_journal_of
-from actorsync.runs.saved_plan import Notes, Plan
+from actorsync.runs.saved_plan import Notes, Plan, Step
 from actorsync.supervisor import supervise
 
 __all__ = ["Mirror", "Places"]
@@ -110,6 +112,8 @@ class Mirror:
 
     async def plan(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Plan:
         """Make a plan. ``journal`` must be a copy: the plan changes it. See `one_pass` for ``places``."""
+        if self.options.policy.pair is not None:
+            return await self._pair_plan(journal, secrets, places)
         notes = Notes(journal.record)
         source, target = places or open_endpoints(self.profile, secrets)
         if self.is_stopped:
@@ -131,6 +135,25 @@ class Mirror:
                     source, DryRun(target, is_read=journal.is_fresh), journal, notes.observe
                 )
         return notes.plan(self.profile.identity, source.display, target.display, report)
+
+    async def _pair_plan(self, journal: Journal, secrets: BothSecrets | None, places: Places | None) -> Plan:
+        """Make the plan of a two-way run: it lists both sides, and does nothing of what follows."""
+        steps: list[Step] = []
+
+        def note(operation: Operation) -> None:
+            if isinstance(operation, Copy | MakeDirectory | Move | Remove):
+                there = operation.over if isinstance(operation, Copy) else None
+                steps.append(Step(operation, operation.target if isinstance(operation, Move | Remove) else there))
+
+        source, target = places or open_endpoints(self.profile, secrets)
+        if self.is_stopped:
+            report = self.unbegun()
+        else:
+            mirror = attrs.evolve(self, options=attrs.evolve(self.options, planned=note))
+            async with keeping_logins(source, target):
+                report = await mirror._supervise(source, target, journal, _ignore)
+        identity = self.profile.identity
+        return Plan(identity, source.display, target.display, report.started_at, tuple(steps), report)
 
     async def one_pass(self, journal: Journal, secrets: BothSecrets | None, places: Places | None = None) -> Report:
         """Mirror once, and record in the journal that the pass began and how it ended.
@@ -195,4 +218,10 @@ class Mirror:
         for field, value in attrs.asdict(Statistics(), recurse=False).items():
             setattr(self.options.statistics, field, value)
         options = attrs.evolve(self.options, observers=[observer, *self.options.observers])
+        if options.policy.pair is not None:
+            return await supervise_pair(source, target, journal.pairs, options)
         return await supervise(source, target, journal, options)
+
+
+def _ignore(event: Event) -> None:
+    pass

@@ -15,6 +15,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.drift import AuditRule
+from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
@@ -50,6 +51,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
         publish=_publish_rule(profile),
+        pair=PairRule(sync.conflict, sync.conflict_copies) if sync.mode == "two-way" else None,
         protected=protected_paths(profile, private),
     )
 

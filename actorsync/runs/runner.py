@@ -74,6 +74,7 @@ async def audit_once(profile: Profile, options: RunOptions | None = None, *, is_
     recorded, so that a run with ``audit.repair = "fix"`` restores it. Raises `ProfileError` if no run has made the
     target known.
     """
+    _require_mirror(profile, "audit", "each run looks at both sides as a whole; use actorsync run")
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     listings = EVERYTHING if is_whole else profile.audit.listings or AuditRule().listings
     async with observing(options or options_for(profile)) as observed:
@@ -98,8 +99,15 @@ async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan
         mirror = Mirror(profile, observed)
         with contextlib.closing(await trio.to_thread.run_sync(copy_journal_of, profile)) as journal:
             await mirror.warn_of_doubts()
-            secrets = await mirror.secrets(only_source=not journal.is_fresh)
+            needs_target = profile.sync.mode == "two-way" or journal.is_fresh
+            secrets = await mirror.secrets(only_source=not needs_target)
             return await mirror.plan(journal, secrets)
+
+
+def _require_mirror(profile: Profile, command: str, way_out: str) -> None:
+    """Raise `ProfileError` for what is possible with a mirror alone."""
+    if profile.sync.mode == "two-way":
+        raise ProfileError(f"{profile.path}: nothing to {command}: sync.mode is two-way; {way_out}")
 
 
 def _impatient(options: RunOptions) -> RunOptions:
@@ -116,6 +124,7 @@ async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = 
     is made and compared, and the target directories that it concerns are listed. The policy and the pipeline must be
     those that the plan was made with.
     """
+    _require_mirror(profile, "apply", "both sides may change at any time; use actorsync run")
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     async with observing(options or options_for(profile)) as observed:
         mirror = Mirror(profile, observed)

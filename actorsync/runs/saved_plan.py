@@ -346,8 +346,12 @@ def _converter() -> cattrs.Converter:
     converter.register_unstructure_hook(bytes, bytes.hex)
     converter.register_structure_hook(bytes, lambda value, _: bytes.fromhex(value))
     unsaid = override(omit_if_default=True)  # a plan for the target says so by not naming a side
-    for kind in (Copy, MakeDirectory, Move, SetMode):
+    for kind in (MakeDirectory, SetMode):
         converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=unsaid))
+    copy = make_dict_unstructure_fn(Copy, converter, side=unsaid, over=unsaid)
+    converter.register_unstructure_hook(Copy, copy)
+    move = make_dict_unstructure_fn(Move, converter, side=unsaid, is_aside=unsaid)
+    converter.register_unstructure_hook(Move, move)
     # The twin of a removal is found out at the end of each run.
     removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid, is_foreign=unsaid)
     converter.register_unstructure_hook(Remove, removal)
