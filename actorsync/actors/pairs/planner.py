@@ -135,7 +135,7 @@ class PairPlanner:
                 return  # the run is stopping
             outline, resolutions = await self._outline(scan)
             steps = order(outline)
-            self.planned = sum(map(len, steps))
+            self.planned += sum(map(len, steps))
             self.is_planned = True
             if not await self._may_begin(scan, outline):
                 self.is_complete = not self.draining.is_set()
@@ -216,6 +216,7 @@ class PairPlanner:
         async with trio.open_nursery() as nursery:
             for group in groups.values():
                 nursery.start_soon(confirm, group)
+        self.planned += len(shown)
         if not shown:
             return verdicts
         return [it for it in verdicts if not any(it.path == path or it.path.startswith(f"{path}/") for path in shown)]
@@ -225,7 +226,8 @@ class PairPlanner:
         known = Known(
             scan.names.get(path, frozenset()), len(scan.copies.get(path, ())), is_kept=scan.kept.get(path, False)
         )
-        take = self.rules.takes.get(path) or take_of(verdict.pair, self.rules.rule, self.clocks)
+        by_rule = "keep" if verdict.is_blocked else take_of(verdict.pair, self.rules.rule, self.clocks)
+        take = self.rules.takes.get(path) or by_rule
         return resolve(verdict, take, known, self.rules.rule, self.wall_clock_ns())
 
     async def _report_conflicts(self, staying: Sequence[Conflict]) -> None:
