@@ -118,7 +118,7 @@ def _change(endpoint: MemoryEndpoint, before: Mapping[str, Any], after: Mapping[
         for above in [it for it in come if place.startswith(f"{it}/")]:
             if new[above] is None and endpoint.find(above) is None:
                 endpoint.mkdir(above)
-        if parent_of(place) in old and old[parent_of(place)] is None or endpoint.find(parent_of(place)) is not None:
+        if (parent_of(place) in old and old[parent_of(place)] is None) or endpoint.find(parent_of(place)) is not None:
             endpoint.rename(path, place)
     for path in sorted(gone, reverse=True):
         if path not in moved and endpoint.find(path) is not None:

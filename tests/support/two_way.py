@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import attrs
-import trio
 
 from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.contract import Endpoint
@@ -22,6 +21,7 @@ from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.profile.values.units import MaxDelete
 from tests.support.mirror import QUICK
+from tests.support.virtual_time import inline
 
 __all__ = ["ALL", "Pass", "Tree", "TwoTrees", "flat", "tree_of"]
 
@@ -114,17 +114,12 @@ class TwoTrees:
             policy,
             shutdown or Shutdown(),
             [events.append, observe],
-            clock=Clock(self.tick, self._token, _inline),
+            clock=Clock(self.tick, self._token, inline),
             takes=takes or {},
             within=within,
         )
         report = await supervise_pair(source or self.source, target or self.target, self.journal.pairs, options)
         return Pass(report, events)
-
-
-async def _inline(work: Callable[..., Any], *args: Any) -> Any:
-    await trio.lowlevel.checkpoint()
-    return work(*args)
 
 
 def flat(tree: Tree, above: str = "") -> dict[str, bytes | None]:

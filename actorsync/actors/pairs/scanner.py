@@ -103,6 +103,8 @@ class PairScanner:
     walkers: int = 4
     by_size_time: bool = False
     by_content: bool = False
+    is_first: bool = False
+    """Whether no run has ever looked at all of both sides: then equal sizes and times are believed."""
     begin_at: Sequence[str] = ("",)
     is_partial: bool = False
     blocking: Blocking = in_thread
@@ -199,7 +201,7 @@ class PairScanner:
         found = await look(target, [Entry(name, Kind.FILE) for name in stamp.names])
         if any(isinstance(it, Entry | OperationRefused) for it in found):
             return []
-        self.memory = _Nothing()
+        self.memory, self.is_first = _Nothing(), True
         return [
             MemoryVoided("the target does not have the stamp of the last run"),
             Warned(
@@ -303,14 +305,20 @@ class PairScanner:
         return [item] if isinstance(item, Below) else await self._decided(contents, item, below)
 
     async def _compared(self, contents: Contents, verdict: Verdict) -> Verdict:
-        """Decide about two files of the same size that have both changed, or are both new."""
+        """Decide about two files of the same size that have both changed, or are both new.
+
+        In a first run there may be very many, and the times are those that an earlier copy has set. Later there are
+        few, and two users may have written in the same second.
+        """
         pair = verdict.pair
         source, target = pair.source, pair.target
         assert source is not None, f"no file to compare: {pair.path}"
         assert target is not None, f"no file to compare: {pair.path}"
         now = self.wall_clock_ns()
         is_proved = (
-            not self.by_content
+            self.is_first
+            and pair.agreement is None
+            and not self.by_content
             and has_same_time(source, target)
             and not any(self.clocks.doubts(side, entry, now) for side, entry in self._halves(source, target))
             and grain_of(source) == grain_of(target) == grain_of(attrs.evolve(source, mtime_ns=1))
