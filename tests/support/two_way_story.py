@@ -135,6 +135,8 @@ class TwoWayStory:
             side.delete(new)
         self._say(side, "rename", old, new)
         side.rename(old, new)
+        if side.precision_ns > 1:  # a server that shows no inodes: of one size and time, two files are the same to us
+            side.write(new, side.files()[new])
 
     def _delete(self, side: MemoryEndpoint, path: str) -> None:
         self._say(side, "delete", path)

@@ -291,7 +291,9 @@ class Uploads:
     async def _place(self, target: Session) -> list[Entry | OperationRefused]:
         """Give the files that wait their names, where what has them is what was seen before."""
         items = [
-            Placement(it.staged, it.copy.over if isinstance(it.copy, Copy) else None, it.aside) for it in self._staged
+            Placement(it.staged, it.copy.over, it.aside, it.copy.proof)
+            for it in self._staged
+            if isinstance(it.copy, Copy)
         ]
         careful = Careful(target, self.facts, self.context.side, self.context.wall_clock_ns)
         is_repeat, self._is_repeat = self._is_repeat, True  # until it returns: a lost connection leaves it half done

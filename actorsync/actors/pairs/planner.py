@@ -12,7 +12,7 @@ from actorsync.actors.messages import Blocking, Fact, Settlement, Unissued, hold
 from actorsync.actors.pairs.scanner import PairScan
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import Entry, Root, Scope, name_of
+from actorsync.model.entry import Entry, Kind, Root, Scope, name_of
 from actorsync.model.event import (
     Conflicted,
     ConflictEnded,
@@ -134,7 +134,7 @@ class PairPlanner:
             except trio.EndOfChannel:
                 return  # the run is stopping
             outline, resolutions = await self._outline(scan)
-            steps = order(outline)
+            steps = [[self._proved(scan, outline, it) for it in step] for step in order(outline)]
             self.planned += sum(map(len, steps))
             self.is_planned = True
             if not await self._may_begin(scan, outline):
@@ -185,6 +185,18 @@ class PairPlanner:
             makes,
         )
         return outline, resolutions
+
+    def _proved(self, scan: PairScan, outline: Outline, operation: Operation) -> Operation:
+        """Return the operation with the digest of what it replaces or removes, if the times of that do not tell."""
+        if isinstance(operation, Copy):
+            going = operation.over
+        elif isinstance(operation, Remove) and operation.target.kind is Kind.FILE:
+            going = operation.target
+        else:
+            return operation
+        if going is None or not self.clocks.doubts(operation.side, going, scan.began_ns):
+            return operation
+        return attrs.evolve(operation, proof=outline.digests.get(going.path) or b"")
 
     async def _confirmed(self, verdicts: list[Verdict]) -> list[Verdict]:
         """Return the verdicts without those that rest on an entry being gone which a second look shows.

@@ -70,6 +70,8 @@ class PairScan:
     """By the path of a conflict: whether the target's version is in one of these copies."""
     staying: set[str] = attrs.Factory(set)
     """Paths of what stays for a reason that no verdict has."""
+    began_ns: int = 0
+    """When the scan began, on our clock."""
     problems: int = 0
     """How many directories could not be listed, or files not compared."""
     roots: dict[Side, Root] = attrs.Factory(dict)
@@ -121,6 +123,7 @@ class PairScanner:
                 self.unsettled |= await self.recover(facts)
             for side, place in ((Side.SOURCE, self.source), (Side.TARGET, self.target)):
                 self.scan.roots[side] = await place.identify()
+            self.scan.began_ns = self.wall_clock_ns()
             self._stack += [Below(path) for path in self.begin_at]
             await self._walk(facts)
             if not self.draining.is_set():

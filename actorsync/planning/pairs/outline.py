@@ -120,6 +120,17 @@ class Outline:
     makes: Sequence[MakeDirectory] = ()
     """Directories that follow from conflicts."""
 
+    @property
+    def digests(self) -> Mapping[str, bytes]:
+        """The digests of what both sides agreed on, by path, where a side still has that."""
+        found: dict[str, bytes] = {}
+        for verdict in self.verdicts:
+            agreement = verdict.pair.agreement
+            is_agreed = State.SAME in {verdict.pair.source_state, verdict.pair.target_state}
+            if agreement is not None and agreement.digest is not None and is_agreed:
+                found[verdict.path] = agreement.digest
+        return found
+
     def removals(self) -> Iterator[Remove]:
         """Yield all removals, for the guards."""
         yield from self.ways
