@@ -107,9 +107,6 @@ class PairPlanner:
     share: Callable[[Mapping[Side, int]], None]
     """Is told how many bytes and files each side is to get, before the first operation."""
     blocking: Blocking = in_thread
-    audits: None = attrs.field(default=None, init=False)
-    foreign: int = attrs.field(default=0, init=False)
-    held: int = attrs.field(default=0, init=False)
     planned: int = attrs.field(default=0, init=False)
     is_planned: bool = attrs.field(default=False, init=False)
     is_complete: bool = attrs.field(default=False, init=False)
