@@ -201,7 +201,7 @@ class PairScanner:
             return []
         self.memory = _Nothing()
         return [
-            MemoryVoided("the target does not have the stamp of the last run"),
+            MemoryVoided("does not have the stamp of the last run"),
             Warned(
                 "the target does not have the stamp of the last run: the journal is older than it, or the target is "
                 "another one; both sides are compared as in a first run, and nothing is removed"
