@@ -138,6 +138,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         walkers=walkers,
         by_size_time=policy.by_size_time,
         by_content=policy.by_content,
+        is_first=memory.is_fresh,
         begin_at=("",) if options.within is None else sorted(options.within),
         is_partial=options.within is not None,
         blocking=clock.blocking,

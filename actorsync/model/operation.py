@@ -64,13 +64,15 @@ class Copy:
     ``replaces`` says that the target has an entry with this name already, as far as the journal knows. ``kept`` is what
     an earlier attempt left of the same file on the target, whole or in part. ``side``, here and in all operations, is
     the side that the operation changes. In a two-way run, ``over`` is the entry that is to be there and is replaced;
-    None if nothing is to be there. Another one is never replaced.
+    None if nothing is to be there. Another one is never replaced. ``proof`` is the digest that it has to have where its
+    times do not tell: it was changed in the moment in which it was listed. ``b""``: no digest is known.
     """
 
     source: Entry
     replaces: bool = False
     kept: Kept | None = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     over: Entry | None = attrs.field(default=None, kw_only=True, repr=False)
+    proof: bytes | None = attrs.field(default=None, kw_only=True, repr=False)
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property
@@ -218,12 +220,13 @@ class Remove:
     """Remove one entry of the target, if it still looks like ``target``.
 
     ``twin`` is another path that the mirror keeps, and that the target may take for this one. The entry is removed only
-    if a listing of the target shows both. ``is_foreign``: no run has put the entry there.
+    if a listing of the target shows both. ``is_foreign``: no run has put the entry there. ``proof`` is as in `Copy`.
     """
 
     target: Entry
     twin: str | None = None
     is_foreign: bool = False
+    proof: bytes | None = attrs.field(default=None, kw_only=True, repr=False)
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
     @property

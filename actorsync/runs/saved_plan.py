@@ -348,12 +348,12 @@ def _converter() -> cattrs.Converter:
     unsaid = override(omit_if_default=True)  # a plan for the target says so by not naming a side
     for kind in (MakeDirectory, SetMode):
         converter.register_unstructure_hook(kind, make_dict_unstructure_fn(kind, converter, side=unsaid))
-    copy = make_dict_unstructure_fn(Copy, converter, side=unsaid, over=unsaid)
+    copy = make_dict_unstructure_fn(Copy, converter, side=unsaid, over=unsaid, proof=unsaid)
     converter.register_unstructure_hook(Copy, copy)
     move = make_dict_unstructure_fn(Move, converter, side=unsaid, is_aside=unsaid)
     converter.register_unstructure_hook(Move, move)
     # The twin of a removal is found out at the end of each run.
-    removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid, is_foreign=unsaid)
+    removal = make_dict_unstructure_fn(Remove, converter, side=unsaid, twin=unsaid, is_foreign=unsaid, proof=unsaid)
     converter.register_unstructure_hook(Remove, removal)
     configure_tagged_union(Change, converter, tag_name="do")
     plan = make_dict_unstructure_fn(Plan, converter, kept=unsaid, delayed=unsaid)  # as earlier versions have it

@@ -8,7 +8,7 @@ from contextlib import suppress
 import attrs
 
 from actorsync.actors.connections import outcomes, release_verbs
-from actorsync.actors.connections.careful import Careful
+from actorsync.actors.connections.careful import Careful, Going
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
@@ -187,12 +187,12 @@ class BatchVerbs:
     async def _remove_carefully(self, target: Session, removals: Sequence[Remove]) -> list[Outcome]:
         """Remove what is as it was listed: each file by way of a name aside, and directories that are empty."""
         side, token = self.context.side, self.context.token
-        pairs: dict[int, tuple[Entry, str]] = {}
+        pairs: dict[int, Going] = {}
         for index, removal in enumerate(removals):
             entry = removal.target
             if entry.kind is Kind.FILE:
                 aside = join(parent_of(entry.path), kept_name(name_of(entry.path), token()))
-                pairs[index] = entry, aside
+                pairs[index] = Going(entry, aside, removal.proof)
                 await self.facts.send(Intended((aside,), entry, side=side))
         await make_durable(self.facts, RemovalIntended(tuple(it.path for it in removals), side=side))
         careful = Careful(target, self.facts, side, self.context.wall_clock_ns)

@@ -13,6 +13,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.actors.connections.digest import HashingContent
 from actorsync.actors.connections.facts import FactChannel, send_facts
 from actorsync.endpoints.contract import Relocation, Session, Staged, look
 from actorsync.errors import OperationRefused
@@ -24,18 +25,26 @@ from actorsync.planning.pairs.copies import conflict_name
 from actorsync.planning.pairs.placing import Place, Seen, next_place
 from actorsync.planning.pairs.states import is_same_time
 
-__all__ = ["Careful", "Placement"]
+__all__ = ["Careful", "Going", "Placement"]
 
+_TOO_YOUNG: Final = (
+    "it was changed so shortly before it was listed that a later change could not be seen; the next run looks again"
+)
+_PIECE: Final = 256 * 1024
 _CHANGED: Final = "it has changed there since it was listed; the next run looks again"
 
 
 @attrs.frozen
 class Placement:
-    """A file that is whole under its temporary name. ``over`` is what has its final name, and goes to ``aside``."""
+    """A file that is whole under its temporary name. ``over`` is what has its final name, and goes to ``aside``.
+
+    ``proof`` is as in `Copy`.
+    """
 
     staged: Staged
     over: Entry | None = None
     aside: str | None = None
+    proof: bytes | None = None
 
     @property
     def temporary(self) -> Entry:
@@ -46,6 +55,15 @@ class Placement:
     def kept(self) -> Entry | None:
         """What makes way, under the name that it is to have aside."""
         return None if self.over is None or self.aside is None else attrs.evolve(self.over, path=self.aside)
+
+
+@attrs.frozen
+class Going:
+    """A file that is to go, by way of its name aside. ``proof`` is as in `Copy`."""
+
+    entry: Entry
+    aside: str
+    proof: bytes | None = None
 
 
 @attrs.frozen(eq=False)
@@ -122,34 +140,53 @@ class Careful:
     ) -> dict[int, OperationRefused]:
         """Move what makes way to the names aside, and look at it there. Return what was not as expected."""
         pairs = {
-            index: (entry, item.aside)
+            index: Going(entry, item.aside, item.proof)
             for (index, entry), item in zip(entries.items(), items.values(), strict=True)
             if entry is not None and item.aside is not None
         }
         return await self.set_aside(pairs)
 
-    async def set_aside(self, pairs: Mapping[int, tuple[Entry, str]]) -> dict[int, OperationRefused]:
+    async def set_aside(self, pairs: Mapping[int, Going]) -> dict[int, OperationRefused]:
         """Move files aside, and look at each of them there. Return the refusals, by the key of the file.
 
         A file that is not as expected gets its name back.
         """
         if not pairs:
             return {}
-        refusals: dict[int, OperationRefused] = {}
-        moves = [Relocation(entry, aside) for entry, aside in pairs.values()]
-        moved = await self.target.move(moves)
+        refusals = {
+            index: OperationRefused(f"on the {self.side.value} {_TOO_YOUNG}")
+            for index, item in pairs.items()
+            if item.proof == b""
+        }
+        moving = {index: item for index, item in pairs.items() if index not in refusals}
+        moves = [Relocation(item.entry, item.aside) for item in moving.values()]
         kept: dict[int, Entry] = {}
-        for (index, (entry, aside)), result in zip(pairs.items(), moved, strict=True):
+        for (index, item), result in zip(moving.items(), await self.target.move(moves) if moves else (), strict=True):
             if isinstance(result, OperationRefused):
                 refusals[index] = OperationRefused(f"on the {self.side.value} {_CHANGED} ({result})")
             else:
-                kept[index] = attrs.evolve(entry, path=aside)
+                kept[index] = attrs.evolve(item.entry, path=item.aside)
         found = await look(self.target, list(kept.values())) if kept else []
         for (index, expected), now in zip(kept.items(), found, strict=True):
-            if isinstance(now, Entry) and not _is_like(now, expected):
-                await self._put_back(now, pairs[index][0].path)
+            if isinstance(now, Entry) and not await self._is_expected(now, expected, pairs[index].proof):
+                await self._put_back(now, pairs[index].entry.path)
                 refusals[index] = OperationRefused(f"on the {self.side.value} {_CHANGED}")
         return refusals
+
+    async def _is_expected(self, now: Entry, expected: Entry, proof: bytes | None) -> bool:
+        """Return whether a file aside is the version that was seen. Where its times do not tell, it is read."""
+        if not _is_like(now, expected):
+            return False
+        if proof is None:
+            return True
+        try:
+            async with self.target.open(now.path) as opened:
+                content = HashingContent(opened)
+                while await content.read(_PIECE):
+                    pass
+                return content.digest() == proof
+        except OperationRefused:
+            return False
 
     async def _put_back(self, kept: Entry, path: str) -> None:
         """Give a file its name back; if that is taken, a name of its own. It is never lost."""
@@ -167,16 +204,16 @@ class Careful:
             await send_facts(self.facts, Warned(text))
         await send_facts(self.facts, Swept((kept.path,), side=self.side))
 
-    async def remove(self, pairs: Mapping[int, tuple[Entry, str]]) -> dict[int, bool | OperationRefused]:
+    async def remove(self, pairs: Mapping[int, Going]) -> dict[int, bool | OperationRefused]:
         """Remove files, each by way of its name aside. True if the file is gone, whoever has removed it."""
         refusals = await self.set_aside(pairs)
         results: dict[int, bool | OperationRefused] = dict.fromkeys(pairs, True)
-        asked = [pairs[index][0] for index in refusals]
+        asked = [pairs[index].entry for index in refusals]
         for (index, refused), now in zip(
             refusals.items(), await look(self.target, asked) if asked else (), strict=True
         ):
             results[index] = True if now is None else refused
-        await self._sweep([aside for index, (_, aside) in pairs.items() if index not in refusals])
+        await self._sweep([item.aside for index, item in pairs.items() if index not in refusals])
         return results
 
     async def _sweep(self, names: Sequence[str]) -> None:

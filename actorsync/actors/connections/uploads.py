@@ -168,15 +168,10 @@ class Uploads:
             entry = opened.entry
             # Times this recent do not show a later change; the digest does.
             is_recent = is_racy(entry, self.context.wall_clock_ns())
-            is_hashed = is_recent or self.context.by_content or self._is_young(entry)
+            is_hashed = is_recent or self.context.by_content or self.context.clocks is not None
             hashing = HashingContent(opened) if is_hashed else None
             upload = self._to_upload(copy, await self.intents.register(copy), hashing or opened)
             return await self._fill(target, copy, opened, upload, hashing)
-
-    def _is_young(self, entry: Entry) -> bool:
-        """Return whether a two-way run remembers the content: the time of the file may be "now" on the other side."""
-        now = self.context.wall_clock_ns()
-        return self.context.clocks is not None and is_racy(attrs.evolve(entry, ctime_ns=None), now)
 
     async def _continue(self, source: ReadSession, target: Session, copy: Sending, kept: Kept) -> StagedCopy | None:
         """Continue an upload of an earlier attempt; None if it has to begin anew."""
@@ -296,7 +291,9 @@ class Uploads:
     async def _place(self, target: Session) -> list[Entry | OperationRefused]:
         """Give the files that wait their names, where what has them is what was seen before."""
         items = [
-            Placement(it.staged, it.copy.over if isinstance(it.copy, Copy) else None, it.aside) for it in self._staged
+            Placement(it.staged, it.copy.over, it.aside, it.copy.proof)
+            for it in self._staged
+            if isinstance(it.copy, Copy)
         ]
         careful = Careful(target, self.facts, self.context.side, self.context.wall_clock_ns)
         is_repeat, self._is_repeat = self._is_repeat, True  # until it returns: a lost connection leaves it half done

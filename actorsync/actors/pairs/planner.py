@@ -12,7 +12,7 @@ from actorsync.actors.messages import Blocking, Fact, Settlement, Unissued, hold
 from actorsync.actors.pairs.scanner import PairScan
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import Entry, Root, Scope, name_of
+from actorsync.model.entry import Entry, Kind, Root, Scope, name_of
 from actorsync.model.event import (
     Conflicted,
     ConflictEnded,
@@ -134,8 +134,8 @@ class PairPlanner:
             except trio.EndOfChannel:
                 return  # the run is stopping
             outline, resolutions = await self._outline(scan)
-            steps = order(outline)
-            self.planned = sum(map(len, steps))
+            steps = [[self._proved(scan, outline, it) for it in step] for step in order(outline)]
+            self.planned += sum(map(len, steps))
             self.is_planned = True
             if not await self._may_begin(scan, outline):
                 self.is_complete = not self.draining.is_set()
@@ -186,6 +186,18 @@ class PairPlanner:
         )
         return outline, resolutions
 
+    def _proved(self, scan: PairScan, outline: Outline, operation: Operation) -> Operation:
+        """Return the operation with the digest of what it replaces or removes, if the times of that do not tell."""
+        if isinstance(operation, Copy):
+            going = operation.over
+        elif isinstance(operation, Remove) and operation.target.kind is Kind.FILE:
+            going = operation.target
+        else:
+            return operation
+        if going is None or not self.clocks.doubts(operation.side, going, scan.began_ns):
+            return operation
+        return attrs.evolve(operation, proof=outline.digests.get(going.path) or b"")
+
     async def _confirmed(self, verdicts: list[Verdict]) -> list[Verdict]:
         """Return the verdicts without those that rest on an entry being gone which a second look shows.
 
@@ -216,6 +228,7 @@ class PairPlanner:
         async with trio.open_nursery() as nursery:
             for group in groups.values():
                 nursery.start_soon(confirm, group)
+        self.planned += len(shown)
         if not shown:
             return verdicts
         return [it for it in verdicts if not any(it.path == path or it.path.startswith(f"{path}/") for path in shown)]
@@ -225,7 +238,8 @@ class PairPlanner:
         known = Known(
             scan.names.get(path, frozenset()), len(scan.copies.get(path, ())), is_kept=scan.kept.get(path, False)
         )
-        take = self.rules.takes.get(path) or take_of(verdict.pair, self.rules.rule, self.clocks)
+        by_rule = "keep" if verdict.is_blocked else take_of(verdict.pair, self.rules.rule, self.clocks)
+        take = self.rules.takes.get(path) or by_rule
         return resolve(verdict, take, known, self.rules.rule, self.wall_clock_ns())
 
     async def _report_conflicts(self, staying: Sequence[Conflict]) -> None:

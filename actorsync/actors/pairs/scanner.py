@@ -70,6 +70,8 @@ class PairScan:
     """By the path of a conflict: whether the target's version is in one of these copies."""
     staying: set[str] = attrs.Factory(set)
     """Paths of what stays for a reason that no verdict has."""
+    began_ns: int = 0
+    """When the scan began, on our clock."""
     problems: int = 0
     """How many directories could not be listed, or files not compared."""
     roots: dict[Side, Root] = attrs.Factory(dict)
@@ -103,6 +105,8 @@ class PairScanner:
     walkers: int = 4
     by_size_time: bool = False
     by_content: bool = False
+    is_first: bool = False
+    """Whether no run has ever looked at all of both sides: then equal sizes and times are believed."""
     begin_at: Sequence[str] = ("",)
     is_partial: bool = False
     blocking: Blocking = in_thread
@@ -119,6 +123,7 @@ class PairScanner:
                 self.unsettled |= await self.recover(facts)
             for side, place in ((Side.SOURCE, self.source), (Side.TARGET, self.target)):
                 self.scan.roots[side] = await place.identify()
+            self.scan.began_ns = self.wall_clock_ns()
             self._stack += [Below(path) for path in self.begin_at]
             await self._walk(facts)
             if not self.draining.is_set():
@@ -199,7 +204,7 @@ class PairScanner:
         found = await look(target, [Entry(name, Kind.FILE) for name in stamp.names])
         if any(isinstance(it, Entry | OperationRefused) for it in found):
             return []
-        self.memory = _Nothing()
+        self.memory, self.is_first = _Nothing(), True
         return [
             MemoryVoided("does not have the stamp of the last run"),
             Warned(
@@ -303,14 +308,20 @@ class PairScanner:
         return [item] if isinstance(item, Below) else await self._decided(contents, item, below)
 
     async def _compared(self, contents: Contents, verdict: Verdict) -> Verdict:
-        """Decide about two files of the same size that have both changed, or are both new."""
+        """Decide about two files of the same size that have both changed, or are both new.
+
+        In a first run there may be very many, and the times are those that an earlier copy has set. Later there are
+        few, and two users may have written in the same second.
+        """
         pair = verdict.pair
         source, target = pair.source, pair.target
         assert source is not None, f"no file to compare: {pair.path}"
         assert target is not None, f"no file to compare: {pair.path}"
         now = self.wall_clock_ns()
         is_proved = (
-            not self.by_content
+            self.is_first
+            and pair.agreement is None
+            and not self.by_content
             and has_same_time(source, target)
             and not any(self.clocks.doubts(side, entry, now) for side, entry in self._halves(source, target))
             and grain_of(source) == grain_of(target) == grain_of(attrs.evolve(source, mtime_ns=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
@@ -130,6 +131,15 @@ class MemoryTree:
         node = Special(kind, 0, 0, self._next_inode())
         self.touch(node)
         self.put(path, node)
+
+    def freeze(self) -> Callable[[], None]:
+        """Return a function that makes the tree what it is at this moment, as often as it is called."""
+        root = copy.deepcopy(self._root)
+
+        def thaw() -> None:
+            self._root = copy.deepcopy(root)
+
+        return thaw
 
     def files(self, outside: str = "") -> dict[str, bytes]:
         """Return the content of every file, including temporaries, by path; with ``".."`` of those beside the root."""

@@ -45,7 +45,7 @@ def settle(verdicts: Sequence[Verdict], staying: Collection[str]) -> list[Verdic
         if not in_conflict.isdisjoint(ancestors(path)):
             continue
         if path in in_conflict:
-            settled.append(attrs.evolve(verdict, verb=Verb.CONFLICT))
+            settled.append(attrs.evolve(verdict, verb=Verb.CONFLICT, is_blocked=path not in returning))
         elif verdict.verb is Verb.GONE_DIRECTORY and path in returning:
             settled.append(attrs.evolve(verdict, verb=Verb.MAKE, side=other(verdict.side)))
         elif verdict.verb is not Verb.GONE_DIRECTORY or path not in kept:
@@ -59,8 +59,11 @@ def _directories_of(paths: Iterable[str], tops: Mapping[str, Verdict]) -> set[st
 
 
 def to_confirm(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return the verdicts that rest on an entry being gone: without what is in a directory that is gone itself."""
-    gone = {it.path for it in verdicts if it.verb is Verb.GONE_DIRECTORY}
+    """Return the verdicts that rest on an entry being gone.
+
+    Without what is in a directory that is gone itself, or is a file now.
+    """
+    gone = {it.path for it in verdicts if it.verb in _TOPS}
     return [
         it for it in verdicts if it.verb in {Verb.REMOVE, Verb.GONE_DIRECTORY} and gone.isdisjoint(ancestors(it.path))
     ]
@@ -116,6 +119,17 @@ class Outline:
     """Removals that follow from conflicts, and make way."""
     makes: Sequence[MakeDirectory] = ()
     """Directories that follow from conflicts."""
+
+    @property
+    def digests(self) -> Mapping[str, bytes]:
+        """The digests of what both sides agreed on, by path, where a side still has that."""
+        found: dict[str, bytes] = {}
+        for verdict in self.verdicts:
+            agreement = verdict.pair.agreement
+            is_agreed = State.SAME in {verdict.pair.source_state, verdict.pair.target_state}
+            if agreement is not None and agreement.digest is not None and is_agreed:
+                found[verdict.path] = agreement.digest
+        return found
 
     def removals(self) -> Iterator[Remove]:
         """Yield all removals, for the guards."""

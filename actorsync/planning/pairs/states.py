@@ -42,10 +42,11 @@ def state_of(now: Entry | None, agreement: Agreement | None, side: Side, *, by_s
         return State.CHANGED
     if now.kind is not Kind.FILE:
         return State.SAME
-    if now.size != then.size or not is_same_time(now.mtime_ns, then.mtime_ns):
+    if now.size != then.size:
         return State.CHANGED
-    if agreement.doubt & Doubt.time(side):
-        return State.DOUBTFUL if agreement.digest is not None else State.CHANGED
+    perhaps = State.CHANGED if agreement.digest is None else State.DOUBTFUL
+    if agreement.doubt & Doubt.time(side) or not is_same_time(now.mtime_ns, then.mtime_ns):
+        return perhaps
     if by_size_time or (_differs(now.inode, then.inode) is False and not _differs(now.ctime_ns, then.ctime_ns)):
         return State.SAME
     # Renamed over it, restored, or its mode or name has changed. A time with a fraction of a second comes from a clock,
@@ -53,7 +54,7 @@ def state_of(now: Entry | None, agreement: Agreement | None, side: Side, *, by_s
     assert now.mtime_ns is not None
     if not _differs(now.inode, then.inode) and now.mtime_ns % _SECOND:
         return State.SAME
-    return State.DOUBTFUL if agreement.digest is not None else State.CHANGED
+    return perhaps
 
 
 def is_same_time(now: int | None, then: int | None) -> bool:

@@ -69,6 +69,8 @@ class Verdict:
     side: Side = Side.SOURCE
     reason: str = ""
     digest: bytes | None = None
+    is_blocked: bool = False
+    """Of a conflict: it is one only because something is in the way that is left out. No rule decides about that."""
 
     @property
     def path(self) -> str:
