@@ -8,10 +8,13 @@ from __future__ import annotations
 from actorsync.model.entry import Entry, Kind, Listing, Problem, Record, Root, ScanComplete, Scope
 from actorsync.model.event import (
     Adopted,
+    Agreed,
     Audited,
     BreakerOpened,
     Changed,
     Confirmed,
+    Conflicted,
+    ConflictEnded,
     Connected,
     Drifted,
     DriftEnded,
@@ -25,6 +28,7 @@ from actorsync.model.event import (
     MovesIntended,
     Noticed,
     NotPublished,
+    PairScanned,
     Parked,
     PartSent,
     PassBegan,
@@ -72,18 +76,25 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.pair import Agreement, Conflict, Doubt
 from actorsync.model.report import Report
 
 __all__ = [
     "Adopted",
+    "Agreed",
+    "Agreement",
     "Audited",
     "BreakerOpened",
     "Changed",
     "Compare",
     "Confirmed",
+    "Conflict",
+    "ConflictEnded",
+    "Conflicted",
     "Connected",
     "Copy",
     "Done",
+    "Doubt",
     "DriftEnded",
     "Drifted",
     "Entry",
@@ -106,6 +117,7 @@ __all__ = [
     "Noticed",
     "Operation",
     "Outcome",
+    "PairScanned",
     "Parked",
     "PartSent",
     "PassBegan",

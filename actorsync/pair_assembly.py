@@ -15,7 +15,7 @@ from actorsync.actors.connections.pool import Pool
 from actorsync.actors.messages import Fact
 from actorsync.actors.observers import is_async
 from actorsync.actors.pairs.planner import CLOCK_TRAIT, STAMP_TRAIT, PairPlanner, PairRules
-from actorsync.actors.pairs.recovery import Recovery, is_aside
+from actorsync.actors.pairs.recovery import Recovery
 from actorsync.actors.pairs.scanner import PairScanner
 from actorsync.actors.recorder import Recorder
 from actorsync.actors.remote_source import RemoteSource
@@ -34,6 +34,7 @@ from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.publishing.rules import ResumeRule
+from actorsync.planning.temporary_names import is_aside
 from actorsync.policy import RunOptions
 
 if TYPE_CHECKING:

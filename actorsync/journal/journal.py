@@ -32,7 +32,7 @@ import platformdirs
 
 from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
-from actorsync.journal import audits, meta, releases, runs, schema, trash
+from actorsync.journal import meta, releases, runs, schema
 from actorsync.journal.audit_memory import AuditMemory
 from actorsync.journal.directories import DirectoryMemory
 from actorsync.journal.file import (
@@ -42,7 +42,6 @@ from actorsync.journal.file import (
     move_aside,
     naming,
     open_pair,
-    open_reader,
 )
 from actorsync.journal.pairs.memory import PairMemory
 from actorsync.journal.trash_memory import TrashMemory
@@ -51,29 +50,21 @@ from actorsync.model.entry import WHOLE_TREE, Entry, Listing, Root, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Publish, Side
-from actorsync.model.report import Report, Run
+from actorsync.model.report import Report
 from actorsync.model.row import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from actorsync.journal.trash import Change
     from actorsync.model.entry import Record
     from actorsync.model.event import Event
     from actorsync.model.row import ListingRows
-    from actorsync.planning.drift import Drift
-    from actorsync.planning.publishing.trash import TrashRun
 
 __all__ = [
     "Journal",
     "journal_path",
     "open_journal",
     "open_memory_journal",
-    "read_drifts",
-    "read_held_count",
-    "read_runs",
-    "read_trash",
-    "read_troubles",
     "state_directory",
     "wait_for_turn",
 ]
@@ -305,62 +296,6 @@ def open_memory_journal(profile_id: str = "memory") -> Journal:
     connection = connect_to_memory()
     schema.create(connection, profile_id, "")
     return Journal(connection, connection, "in memory")
-
-
-def read_runs(directory: Path, profile_id: str, limit: int) -> list[Run]:
-    """Return the last runs of a profile, newest first, even while one goes on. Without a journal there are none."""
-    path = journal_path(directory, profile_id)
-    reader = open_reader(path, profile_id)
-    if reader is None:
-        return []
-    with naming(str(path)), closing(reader):
-        return runs.read_runs(reader, limit)
-
-
-def read_troubles(directory: Path, profile_id: str) -> list[Parked]:
-    """Return the paths of a profile that failed in its last runs, in order. Without a journal there are none."""
-    path = journal_path(directory, profile_id)
-    reader = open_reader(path, profile_id)
-    if reader is None:
-        return []
-    with naming(str(path)), closing(reader):
-        return schema.read_troubles(reader)
-
-
-def read_drifts(directory: Path, profile_id: str) -> list[tuple[Drift, Entry | None]]:
-    """Return what has drifted on the target of a profile, in order, each with what was there before, if it is known."""
-    path = journal_path(directory, profile_id)
-    reader = open_reader(path, profile_id)
-    if reader is None:
-        return []
-    with naming(str(path)), closing(reader):
-        if schema.version_of(reader) < 5:
-            return []
-        drifts = audits.read_drifts(reader)
-        records = [schema.read_record(reader, drift.path) for drift in drifts]
-    return [(it, None if was is None else was.target) for it, was in zip(drifts, records, strict=True)]
-
-
-def read_trash(directory: Path, profile_id: str) -> list[tuple[TrashRun, list[Change]]]:
-    """Return the runs whose changes are kept, newest first, each with these changes. Works during a run."""
-    path = journal_path(directory, profile_id)
-    reader = open_reader(path, profile_id)
-    if reader is None:
-        return []
-    with naming(str(path)), closing(reader):
-        if schema.version_of(reader) < 6:
-            return []
-        return [(run, trash.read_changes(reader, run.run)) for run in trash.read_runs(reader)]
-
-
-def read_held_count(directory: Path, profile_id: str) -> int:
-    """Return how many paths of a profile were undone, and stay so until their source changes."""
-    path = journal_path(directory, profile_id)
-    reader = open_reader(path, profile_id)
-    if reader is None:
-        return 0
-    with naming(str(path)), closing(reader):
-        return trash.read_held_count(reader) if schema.version_of(reader) >= 6 else 0
 
 
 def wait_for_turn(journal: Journal) -> None:

@@ -94,7 +94,8 @@ CREATE TABLE records (
     PRIMARY KEY (directory, name)
 ) WITHOUT ROWID;
 
--- temporaries that may exist, and the file that each is for. No side: on the target
+-- temporaries that may exist, and the file that each is for. No side: a temporary on the target, of any run. Those of
+-- a two-way run on the source, and what it has set aside, have a side: only such a run may look at them
 CREATE TABLE intents (
     path BLOB NOT NULL PRIMARY KEY CHECK (path >= x''),
     final BLOB, size, mtime, side TEXT

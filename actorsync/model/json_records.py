@@ -15,10 +15,13 @@ import attrs
 from actorsync.model.entry import Entry, ScanComplete
 from actorsync.model.event import (
     Adopted,
+    Agreed,
     Audited,
     BreakerOpened,
     Changed,
     Confirmed,
+    Conflicted,
+    ConflictEnded,
     Connected,
     Drifted,
     DriftEnded,
@@ -31,6 +34,7 @@ from actorsync.model.event import (
     MovesIntended,
     Noticed,
     NotPublished,
+    PairScanned,
     Parked,
     PartSent,
     PassBegan,
@@ -70,6 +74,7 @@ from actorsync.model.operation import (
     Respell,
     Returned,
     SetMode,
+    Side,
     Skipped,
 )
 
@@ -116,16 +121,21 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
                 yield {"event": "problem"} | attrs.asdict(problem)
         case Adopted(source) | Confirmed(source):
             yield {"event": name, **_entry(source)}
-        case Intended(temporaries) | Swept(temporaries):
-            yield {"event": name, "temporaries": list(temporaries)}
+        case Agreed(agreement):
+            yield {"event": name, **_entry(agreement.source)}
+        case Conflicted(conflict):
+            told = {"path": conflict.path, "reason": conflict.reason, "since": conflict.since}
+            yield {"event": name, **told, **_version("source", conflict.source), **_version("target", conflict.target)}
+        case Intended(temporaries, side=side) | Swept(temporaries, side=side):
+            yield {"event": name, "temporaries": list(temporaries)} | _side(side)
         case PartSent(kept):
             yield {"event": name, "path": kept.path, "temporary": kept.temporary, "sent": kept.sent}
         case Released(items):
             yield {"event": name, "paths": [it.path for it in items]}
         case ReleaseEnded(rolled_back, refused):
             yield {"event": name, "rolled_back": rolled_back, "refused": list(refused)}
-        case RemovalIntended(paths):
-            yield {"event": name, "paths": list(paths)}
+        case RemovalIntended(paths, side=side):
+            yield {"event": name, "paths": list(paths)} | _side(side)
         case RemovalsDelayed(paths, first, last):
             yield {"event": name, "paths": list(paths), "first": first, "last": last}
         case MovesIntended(moves):
@@ -147,7 +157,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             yield {"event": name, "at": at}
         case Relisted(listing):
             yield {"event": name, "path": listing.directory}
-        case ScanComplete() | SurveyComplete() | Noticed():
+        case ScanComplete() | SurveyComplete() | PairScanned() | Noticed():
             yield {"event": name}
         case PassBegan(reason, directories):
             yield {"event": name, "reason": reason, "paths": None if directories is None else list(directories)}
@@ -162,6 +172,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
             | MemoryVoided()
             | Audited()
             | DriftEnded()
+            | ConflictEnded()
             | NotPublished()
             | RemovalsRefused()
             | RemovalsWithheld()
@@ -182,6 +193,17 @@ def _operation(name: str, operation: Any) -> dict[str, Any]:
     verb = re.sub(r"(?<!^)([A-Z])", r"_\1", type(operation).__name__).lower()
     record = {"event": name, "operation": verb, "path": operation.path}
     return record | {"foreign": operation.is_foreign} if isinstance(operation, Remove) else record
+
+
+def _side(side: Side) -> dict[str, Any]:
+    """Return what a record says about the side that is changed: nothing if it is the target, as in any mirror."""
+    return {} if side is Side.TARGET else {"side": side.value}
+
+
+def _version(side: str, entry: Entry | None) -> dict[str, Any]:
+    """Return what a record says about one version of a path in conflict: nulls if that side has nothing there."""
+    time = None if entry is None or entry.mtime_ns is None else entry.mtime_ns / 1e9
+    return {f"{side}_kind": entry and entry.kind.value, f"{side}_size": entry and entry.size, f"{side}_time": time}
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from actorsync.errors import DRIFTED, FatalError, GuardRefused, LoginRefused, Ta
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import (
     BreakerOpened,
+    Conflicted,
     Drifted,
     Event,
     LoginDeferred,
@@ -124,6 +125,8 @@ def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
         case Drifted(path, then, now, is_new=is_new, is_mended=is_mended) if is_new or is_mended:
             follows = "; it is restored" if is_mended else ""
             yield not is_mended, f"changed on the target: {named(path)} {drift_text(then, now)}{follows}"
+        case Conflicted(conflict):
+            yield True, f"conflict: {named(conflict.path)}: {display(conflict.reason)}"
         case MemoryVoided(reason):
             yield False, f"the root of the target {reason}: listing the whole target, nothing is taken for granted"
         case Retired(connection, reason):

@@ -10,6 +10,7 @@ __all__ = [
     "aside_name",
     "final_of",
     "forms_of",
+    "is_aside",
     "is_own",
     "is_temporary",
     "kept_name",
@@ -139,6 +140,11 @@ def kept_name(name: str, token: str) -> str:
     while tail and tail[0] & 0xC0 == 0x80:  # a UTF-8 continuation byte: do not start inside a character
         tail = tail[1:]
     return mark + tail.decode("utf-8", "surrogateescape")
+
+
+def is_aside(path: str) -> bool:
+    """Return whether a path is that of a file that was set aside, and not of a temporary."""
+    return ".actorsync+" in path.rpartition("/")[2]
 
 
 def final_of(name: str) -> str | None:

@@ -1,6 +1,6 @@
 """The events of a run as records of the standard library's logger ``actorsync``.
 
-* ERROR: a file failed, a guard refused the removals, the run could not go on, or it ended not in sync.
+* ERROR: a file failed or is in conflict, a guard refused the removals, the run could not go on or ended not in sync.
 * WARNING: a warning, a lost connection, a path that is parked, removals that wait.
 * INFO: the run begins, or ends in sync; the source is watched; what did not work works again.
 * DEBUG: each change (``+`` new, ``*`` changed, ``-`` removed, ``>`` moved, ``%`` new mode), and each file not tried.

@@ -6,18 +6,24 @@ import json
 
 import pytest
 
+from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import (
     BreakerOpened,
+    Conflicted,
     Event,
+    Intended,
     LoginDeferred,
     Parked,
     RemovalIntended,
+    Swept,
 )
 from actorsync.model.json_records import json_line, records_of
 from actorsync.model.operation import (
     Failed,
     MakeDirectory,
+    Side,
 )
+from actorsync.model.pair import Conflict
 from tests.support.every_event import EVERY_EVENT, EVIL
 
 #: Record names that are part of the stable format and differ from the class names.
@@ -54,3 +60,29 @@ def test_records_keep_unprintable_names() -> None:
         '"fault":"path"}'
     )
     assert json.loads(line)["path"] == EVIL.path
+
+
+def test_record_of_a_conflict_has_both_versions() -> None:
+    conflict = Conflict("d/x", Entry("d/x", Kind.FILE, 3, 1_500_000_000), None, "changed on both sides", 2.5)
+    assert list(records_of(Conflicted(conflict))) == [
+        {
+            "event": "conflicted",
+            "path": "d/x",
+            "reason": "changed on both sides",
+            "since": 2.5,
+            "source_kind": "file",
+            "source_size": 3,
+            "source_time": 1.5,
+            "target_kind": None,
+            "target_size": None,
+            "target_time": None,
+        }
+    ]
+
+
+def test_records_of_a_two_way_run_name_the_source_where_it_is_changed() -> None:
+    for side, said in ((Side.TARGET, {}), (Side.SOURCE, {"side": "source"})):
+        names = {"temporaries": ["d/.t"]}
+        assert list(records_of(Intended(("d/.t",), side=side))) == [{"event": "intended", **names, **said}]
+        assert list(records_of(Swept(("d/.t",), side=side))) == [{"event": "swept", **names, **said}]
+        assert list(records_of(RemovalIntended(("x",), side=side))) == [{"event": "doomed", "paths": ["x"], **said}]

@@ -82,6 +82,7 @@ async def test_lines_show_start_problems_and_summary() -> None:
         "the root of the target is empty: listing the whole target, nothing is taken for granted",
         "changed on the target: dir/a.txt is missing",
         "changed on the target: dir/a.txt is missing; it is restored",
+        "conflict: dir/a.txt: both sides have changed it",
         "rolled back: the check failed; everything that was published is as it was before",
         "nothing was published: 1 path could not be sent",
         "actorsync: too many",
@@ -269,6 +270,7 @@ async def test_quiet_shows_only_failures() -> None:
     assert errors.getvalue().splitlines() == [
         "actorsync: failed: x: Permission denied",
         "actorsync: changed on the target: dir/a.txt is missing",
+        "actorsync: conflict: dir/a.txt: both sides have changed it",
         "actorsync: rolled back: the check failed; everything that was published is as it was before",
         "actorsync: nothing was published: 1 path could not be sent",
         "actorsync: too many",
@@ -290,7 +292,7 @@ async def test_json_has_every_event_and_failures_on_standard_error() -> None:
     assert records[0] | {"time": 0} == {"event": "draining", "time": 0, "seconds": 30.0}
     assert len(records) == 1 + len(EVERY_EVENT) + 1  # the problem of the scan has a record of its own
     assert all(list(record)[:2] == ["event", "time"] for record in records)
-    assert len(errors.getvalue().splitlines()) == 11
+    assert len(errors.getvalue().splitlines()) == 12
     assert [record for record in records if record["event"] in {"resized", "turned_away", "suspended", "resumed"}] == [
         {"event": "resized", "time": ANY, "connections": 8, "ceiling": 8, "reason": "421 too many", "before": 20},
         {"event": "turned_away", "time": ANY, "connection": 2, "reason": "the server hung up"},

@@ -13,10 +13,13 @@ from actorsync.model.entry import (
 )
 from actorsync.model.event import (
     Adopted,
+    Agreed,
     Audited,
     BreakerOpened,
     Changed,
     Confirmed,
+    Conflicted,
+    ConflictEnded,
     Connected,
     Drifted,
     DriftEnded,
@@ -29,6 +32,7 @@ from actorsync.model.event import (
     MovesIntended,
     Noticed,
     NotPublished,
+    PairScanned,
     Parked,
     PartSent,
     PassBegan,
@@ -81,6 +85,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.pair import Agreement, Conflict
 from actorsync.model.report import Report
 from actorsync.model.trash import Trashed
 
@@ -117,6 +122,10 @@ EVERY_EVENT: list[Event] = [
     Relisted(Listing("dir", (FILE,))),
     Adopted(FILE, FILE, b"digest"),
     Confirmed(FILE, FILE, b"digest"),
+    Agreed(Agreement(FILE, FILE, b"digest")),
+    Conflicted(Conflict("dir/a.txt", FILE, None, "both sides have changed it", 1.5)),
+    ConflictEnded("dir/a.txt"),
+    PairScanned(Root(Entry("", Kind.DIRECTORY)), Root(Entry("", Kind.DIRECTORY))),
     Intended(("dir/.tmp",)),
     TrashOpened(3, "../.trash/20261130T160317Z-3-0", 1.5),
     PartSent(PART),

@@ -22,14 +22,9 @@ from actorsync.model.pair import Agreement, Pending
 from actorsync.model.text import display
 from actorsync.planning.pairs.copies import conflict_name
 from actorsync.planning.pairs.states import is_same_time
-from actorsync.planning.temporary_names import final_of
+from actorsync.planning.temporary_names import final_of, is_aside
 
-__all__ = ["Recovery", "is_aside"]
-
-
-def is_aside(path: str) -> bool:
-    """Return whether a name is that of a file that was set aside, and not of a temporary."""
-    return ".actorsync+" in name_of(path)
+__all__ = ["Recovery"]
 
 
 @attrs.frozen(eq=False)

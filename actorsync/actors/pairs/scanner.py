@@ -206,7 +206,7 @@ class PairScanner:
             return []
         self.memory, self.is_first = _Nothing(), True
         return [
-            MemoryVoided("the target does not have the stamp of the last run"),
+            MemoryVoided("does not have the stamp of the last run"),
             Warned(
                 "the target does not have the stamp of the last run: the journal is older than it, or the target is "
                 "another one; both sides are compared as in a first run, and nothing is removed"

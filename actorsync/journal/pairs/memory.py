@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from actorsync.journal import meta, schema
 from actorsync.journal.pairs import rows
 from actorsync.journal.pairs.writes import PAIR_ROOTS, write_pair_facts
-from actorsync.model.event import Learned, PairScanned, Resized, is_durable
+from actorsync.model.event import Conflicted, Learned, PairScanned, Resized, is_durable
 from actorsync.model.operation import Side
 
 if TYPE_CHECKING:
@@ -67,7 +67,11 @@ class PairMemory:
     def subtree(self, directory: str) -> list[Agreement]:
         """Return the agreements strictly below a directory, parents before children."""
         with self._read() as connection:
-            return rows.read_subtree(connection, directory)
+            connection.execute("BEGIN")
+            try:
+                return rows.read_subtree(connection, directory)
+            finally:
+                connection.execute("COMMIT")
 
     def agreement(self, path: str) -> Agreement | None:
         """Return the agreement about one path; None if there is none."""
@@ -124,6 +128,9 @@ class PairMemory:
     def _is_known(self, fact: Event) -> bool:
         """Return whether the journal holds exactly this already."""
         match fact:
+            case Conflicted(conflict):
+                with self._read() as connection:
+                    return rows.read_conflict(connection, conflict.path) == conflict
             case PairScanned(source, target):
                 return self.roots() == (source, target)
             case Resized(ceiling=ceiling):

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from actorsync.journal import releases
 from actorsync.journal.meta import fit
-from actorsync.journal.rows import half
+from actorsync.journal.rows import half, put
 from actorsync.journal.schema import MANY, bounds, split
 from actorsync.model.entry import Entry, Kind, join, parent_of
 from actorsync.model.operation import Side
 from actorsync.model.pair import Agreement, Conflict, Doubt, Pending
 from actorsync.model.row import KINDS, decode, encode
+from actorsync.planning.temporary_names import is_aside
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
     from actorsync.journal.meta import Value
+    from actorsync.journal.rows import Row
 
 __all__ = [
     "add_doubt",
@@ -28,17 +31,22 @@ __all__ = [
     "count",
     "drop_below",
     "drop_conflict",
+    "drop_intents",
     "forget",
+    "forget_leaf",
     "index_files",
     "read_agreement",
     "read_children",
+    "read_conflict",
     "read_conflicts",
     "read_elsewhere",
     "read_pending",
     "read_rows",
     "read_subtree",
+    "take_doubt",
     "upsert",
     "write_conflict",
+    "write_intents",
 ]
 
 _HALVES: Final = """source_kind, source_size, source_mtime, source_ctime, source_inode, source_mode,
@@ -50,15 +58,23 @@ _ROWS: Final = """SELECT name, source_kind, source_size, source_mtime, source_ct
     FROM pairs WHERE directory = ? AND name > x'' ORDER BY name"""
 _PARENTS: Final = """SELECT DISTINCT directory FROM pairs
     WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?) ORDER BY directory"""
-_UPSERT: Final = "INSERT OR REPLACE INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_UPSERT: Final = "INSERT OR REPLACE INTO pairs VALUES {}"
 _DELETE: Final = "DELETE FROM pairs WHERE directory = ? AND name = ?"
-_DELETE_BELOW: Final = "DELETE FROM pairs WHERE directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"
+_BELOW: Final = "directory >= ? AND directory < ? AND (directory = ? OR directory > ?)"
+_DELETE_BELOW: Final = f"DELETE FROM pairs WHERE {_BELOW}"  # noqa: S608
+_DELETE_LEAF: Final = f"{_DELETE} AND NOT EXISTS (SELECT 1 FROM pairs WHERE {_BELOW})"  # noqa: S608
 _DOUBT: Final = "UPDATE pairs SET doubt = doubt | ? WHERE directory = ? AND name = ?"
 _TRUST: Final = "UPDATE pairs SET doubt = doubt & ~? WHERE directory = ? AND name = ?"
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS pairs_of_{side} ON pairs ({side}_inode) WHERE {side}_kind = 1"
 _ELSEWHERE: Final = """SELECT directory, name FROM pairs WHERE {side}_kind = 1 AND {side}_inode = ?
     AND {side}_size = ? AND {side}_mtime = ? AND NOT (directory = ? AND name = ?) ORDER BY directory, name"""
-_CONFLICTS: Final = f"SELECT path, since, reason, {_HALVES} FROM conflicts ORDER BY path"  # noqa: S608
+_CONFLICTS: Final = f"SELECT path, since, reason, {_HALVES} FROM conflicts"  # noqa: S608
+#: Without the temporaries of a release that a mirror of the same name has begun, and will finish.
+_PENDING: Final = """SELECT path, final, size, mtime FROM intents
+    WHERE side = ? OR (side IS NULL AND ? AND path NOT IN (SELECT temporary FROM publication)) ORDER BY path"""
+_INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (path) DO UPDATE SET final = excluded.final, size = excluded.size, mtime = excluded.mtime"""
+_DROP_INTENT: Final = "DELETE FROM intents WHERE path = ? AND (side = ? OR (side IS NULL AND ?))"
 _UPSERT_CONFLICT: Final = "INSERT OR REPLACE INTO conflicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -129,9 +145,18 @@ def read_elsewhere(connection: sqlite3.Connection, side: Side, entries: Sequence
 
 def read_conflicts(connection: sqlite3.Connection) -> list[Conflict]:
     """Return the conflicts, in order of their paths."""
+    return _conflicts(connection.execute(f"{_CONFLICTS} ORDER BY path"))
+
+
+def read_conflict(connection: sqlite3.Connection, path: str) -> Conflict | None:
+    """Return the conflict about one path; None if there is none."""
+    return next(iter(_conflicts(connection.execute(f"{_CONFLICTS} WHERE path = ?", (encode(path),)))), None)
+
+
+def _conflicts(rows: Iterable[tuple[Any, ...]]) -> list[Conflict]:
     kinds: Any = KINDS
     conflicts = []
-    for encoded, since, reason, *values in connection.execute(_CONFLICTS):
+    for encoded, since, reason, *values in rows:
         path = decode(encoded)
         halves = [None if kind is None else Entry(path, kinds[kind], *rest) for kind, *rest in (values[:6], values[6:])]
         conflicts.append(Conflict(path, halves[0], halves[1], decode(reason), since))
@@ -140,30 +165,26 @@ def read_conflicts(connection: sqlite3.Connection) -> list[Conflict]:
 
 def read_pending(connection: sqlite3.Connection, side: Side) -> list[Pending]:
     """Return the temporaries of a side, and what was set aside there, in order of their paths."""
-    query = "SELECT path, final, size, mtime FROM intents WHERE side IS ? ORDER BY path"
-    rows = connection.execute(query, (_of_intents(side),)).fetchall()
+    rows = connection.execute(_PENDING, (side.value, side is Side.TARGET))
     return [
         Pending(decode(path), None if final is None else decode(final), size, mtime)
         for path, final, size, mtime in rows
     ]
 
 
-def _of_intents(side: Side) -> str | None:
-    """Return how a side is written in the table ``intents``: the target is what a mirror changes, and has no name."""
-    return None if side is Side.TARGET else side.value
-
-
 # Writing
 
 
-def upsert(connection: sqlite3.Connection, agreement: Agreement) -> None:
-    """Record what both sides agree on."""
-    path, source, target = agreement.path, agreement.source, agreement.target
+def upsert(connection: sqlite3.Connection, agreements: Iterable[Agreement]) -> None:
+    """Record what both sides agree on. The last agreement about a path counts."""
+    put(connection, _UPSERT, map(_row_of, agreements))
+
+
+def _row_of(agreement: Agreement) -> Row:
+    source, target = agreement.source, agreement.target
     assert source.path == target.path, f"the two sides have different paths: {source.path!r}, {target.path!r}"
-    row: list[Value] = [
-        *split(path), *half(source), source.mode, *half(target), target.mode, agreement.digest, int(agreement.doubt)
-    ]  # fmt: skip
-    connection.execute(_UPSERT, [fit(value) for value in row])
+    halves = (*half(source), source.mode, *half(target), target.mode)
+    return (*split(source.path), *halves, agreement.digest, int(agreement.doubt))
 
 
 def add_doubt(connection: sqlite3.Connection, path: str, doubt: Doubt) -> None:
@@ -186,6 +207,13 @@ def drop_below(connection: sqlite3.Connection, path: str) -> None:
     """Drop the agreements about what is below a path."""
     if path:
         connection.execute(_DELETE_BELOW, bounds(path))
+    else:
+        connection.execute("DELETE FROM pairs WHERE name > x''")
+
+
+def forget_leaf(connection: sqlite3.Connection, path: str) -> None:
+    """Drop the agreement about a path, unless there are others about what is below it."""
+    connection.execute(_DELETE_LEAF, (*split(path), *bounds(path)))
 
 
 def clear(connection: sqlite3.Connection) -> None:
@@ -195,9 +223,10 @@ def clear(connection: sqlite3.Connection) -> None:
 
 
 def write_conflict(connection: sqlite3.Connection, conflict: Conflict) -> None:
-    """Record a conflict. One that is as it was keeps the time at which it was first seen."""
-    then = {it.path: it for it in read_conflicts(connection)}.get(conflict.path)
-    since = conflict.since if then is None or then != conflict else then.since
+    """Record a conflict. One between the same versions keeps the time at which it was first seen."""
+    then = read_conflict(connection, conflict.path)
+    is_same = then is not None and (then.source, then.target) == (conflict.source, conflict.target)
+    since = then.since if then is not None and is_same else conflict.since
     halves: list[Value] = []
     for entry in (conflict.source, conflict.target):
         halves += [None] * 6 if entry is None else [*half(entry), entry.mode]
@@ -208,3 +237,26 @@ def write_conflict(connection: sqlite3.Connection, conflict: Conflict) -> None:
 def drop_conflict(connection: sqlite3.Connection, path: str) -> None:
     """Forget a conflict."""
     connection.execute("DELETE FROM conflicts WHERE path = ?", (encode(path),))
+
+
+def write_intents(connection: sqlite3.Connection, paths: Iterable[str], side: Side, source: Entry | None) -> None:
+    """Record names that may be on a side from now on, and the file that they are for.
+
+    What is set aside on the target has a side as well: a mirror that sweeps its temporaries must not take it for one.
+    """
+    final = size = mtime = None
+    if source is not None:
+        final = encode(source.path)
+        if source.kind is Kind.FILE:
+            size, mtime = fit(source.size), fit(source.mtime_ns)
+    for path in paths:
+        of_side = None if side is Side.TARGET and not is_aside(path) else side.value
+        connection.execute(_INTEND, (encode(path), final, size, mtime, of_side))
+
+
+def drop_intents(connection: sqlite3.Connection, paths: Iterable[str], side: Side) -> None:
+    """Forget names that are not on a side any more."""
+    paths = [*paths]
+    if side is Side.TARGET:
+        releases.drop_kept(connection, paths)  # a part of a file that a mirror of the same name has sent
+    connection.executemany(_DROP_INTENT, [(encode(path), side.value, side is Side.TARGET) for path in paths])

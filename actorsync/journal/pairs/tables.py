@@ -25,7 +25,17 @@ CREATE TABLE conflicts (
     source_kind CHECK (source_kind BETWEEN 1 AND 4), source_size, source_mtime, source_ctime, source_inode, source_mode,
     target_kind CHECK (target_kind BETWEEN 1 AND 4), target_size, target_mtime, target_ctime, target_inode, target_mode
 ) WITHOUT ROWID;
+
+-- for people
+CREATE VIEW agreed AS SELECT
+    CAST(CASE WHEN directory = x'' THEN name ELSE directory || '/' || name END AS TEXT) AS path,
+    CASE source_kind WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'link' ELSE 'other' END AS kind,
+    source_size AS size,
+    datetime(source_mtime / 1000000000, 'unixepoch') AS source_time,
+    datetime(target_mtime / 1000000000, 'unixepoch') AS target_time,
+    CASE WHEN doubt = 0 THEN '' ELSE 'looked at again' END AS doubt
+    FROM pairs;
 """
 
-#: What brings a journal of version 6 to version 7. An intent without a side is one of the target.
+#: What brings a journal of version 6 to version 7. An intent without a side is a temporary on the target.
 STEP: Final = (*TABLES.split(";")[:-1], "ALTER TABLE intents ADD COLUMN side TEXT")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from actorsync.journal.meta import fit, trait_key, write_meta
+from actorsync.journal.meta import trait_key, write_meta
 from actorsync.journal.pairs import rows
 from actorsync.journal.schema import dump
-from actorsync.model.entry import Entry, Kind
+from actorsync.model.entry import Entry
 from actorsync.model.event import (
     Agreed,
     Conflicted,
@@ -25,7 +25,6 @@ from actorsync.model.event import (
 )
 from actorsync.model.operation import Copy, Done, Maintain, MakeDirectory, Move, Remove, Side, Skipped
 from actorsync.model.pair import Agreement, Doubt
-from actorsync.model.row import encode
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,15 +35,18 @@ __all__ = ["PAIR_ROOTS", "write_pair_facts"]
 #: Where the roots are kept that the last whole scan found.
 PAIR_ROOTS: Final = {Side.SOURCE: "pair:source", Side.TARGET: "pair:target"}
 
-_INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (path) DO UPDATE SET final = excluded.final, size = excluded.size, mtime = excluded.mtime"""
-_DROP_INTENT: Final = "DELETE FROM intents WHERE path = ? AND side IS ?"
-
 
 def write_pair_facts(connection: sqlite3.Connection, facts: Iterable[Event]) -> None:
     """Write the facts to the rows, in their order."""
+    agreed: list[Agreement] = []
     for fact in facts:
+        if isinstance(fact, Agreed):
+            agreed.append(fact.agreement)
+            continue
+        rows.upsert(connection, agreed)
+        agreed = []
         _write_fact(connection, fact)
+    rows.upsert(connection, agreed)
 
 
 def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
@@ -52,10 +54,11 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
     match fact:
         case Done():
             _write_done(connection, fact)
-        case Agreed(agreement):
-            rows.upsert(connection, agreement)
-        case Forgotten(path) | Skipped(operation=Remove(Entry(path))):
+        case Forgotten(path):
             rows.forget(connection, path)
+        case Skipped(operation=Remove(Entry(path))):
+            # Something is in the directory. If it is known, its removal has failed, and both are tried again.
+            rows.forget_leaf(connection, path)
         case RemovalIntended(paths, side=side):
             for path in paths:
                 rows.add_doubt(connection, path, Doubt.missing(side))
@@ -64,10 +67,10 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
                 rows.add_doubt(connection, move.target.path, Doubt.missing(move.side))
         case Skipped(operation=Move(target=before) as move):
             rows.take_doubt(connection, before.path, Doubt.missing(move.side))
-        case Intended():
-            _intend(connection, fact)
+        case Intended(temporaries, source, side=side):
+            rows.write_intents(connection, temporaries, side, source)
         case Swept(temporaries, side=side):
-            _drop_intents(connection, temporaries, side)
+            rows.drop_intents(connection, temporaries, side)
         case Conflicted(conflict):
             rows.write_conflict(connection, conflict)
         case ConflictEnded(path):
@@ -95,23 +98,23 @@ def _write_done(connection: sqlite3.Connection, done: Done) -> None:
             for side in done.doubts:
                 doubt |= Doubt.time(side)
             digest = done.digest or done.checksum
-            rows.upsert(connection, _both(done.source, done.target, operation.side, digest, doubt))
+            rows.upsert(connection, [_both(done.source, done.target, operation.side, digest, doubt)])
             rows.drop_below(connection, operation.path)  # it may have replaced a directory
         case MakeDirectory(source):
             assert done.target is not None, f"a directory that is not there: {operation.path}"
-            rows.upsert(connection, _both(source, done.target, operation.side))
+            rows.upsert(connection, [_both(source, done.target, operation.side)])
         case Move(source, before) if not operation.is_aside:
             assert done.target is not None, f"a move without its target: {operation.path}"
             then = rows.read_agreement(connection, before.path)
             time_doubts = Doubt.NONE if then is None else then.doubt & (Doubt.SOURCE_TIME | Doubt.TARGET_TIME)
             rows.forget(connection, before.path)
-            rows.upsert(connection, _both(source, done.target, operation.side, operation.digest, time_doubts))
+            rows.upsert(connection, [_both(source, done.target, operation.side, operation.digest, time_doubts)])
         case Remove():
             rows.forget(connection, operation.path)
         case Maintain(begins=False):
-            _drop_intents(connection, (operation.path,), operation.side)
+            rows.drop_intents(connection, (operation.path,), operation.side)
     if done.temporary is not None:
-        _drop_intents(connection, (done.temporary,), operation.side)
+        rows.drop_intents(connection, (done.temporary,), operation.side)
 
 
 def _both(
@@ -120,18 +123,3 @@ def _both(
     """Return the agreement after ``side`` was made what the other side is."""
     halves = (other, changed) if side is Side.TARGET else (changed, other)
     return Agreement(*halves, digest, doubt)
-
-
-def _intend(connection: sqlite3.Connection, fact: Intended) -> None:
-    source, side = fact.source, None if fact.side is Side.TARGET else fact.side.value
-    final = size = mtime = None
-    if source is not None:
-        final = encode(source.path)
-        if source.kind is Kind.FILE:
-            size, mtime = fit(source.size), fit(source.mtime_ns)
-    connection.executemany(_INTEND, [(encode(path), final, size, mtime, side) for path in fact.temporaries])
-
-
-def _drop_intents(connection: sqlite3.Connection, temporaries: Iterable[str], side: Side) -> None:
-    of_side = None if side is Side.TARGET else side.value
-    connection.executemany(_DROP_INTENT, [(encode(path), of_side) for path in temporaries])

@@ -42,6 +42,12 @@ def spoil_value(path: Path) -> None:
         connection.execute("UPDATE records SET target_kind = 9")
 
 
+def spoil_agreement(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("INSERT INTO pairs VALUES (x'', x'', 2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, NULL, 16)")
+
+
 def spoil_application(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA application_id = 1")
@@ -82,6 +88,7 @@ def refuse(tmp_path: Path, reason: str) -> None:
         (spoil_page, "damaged|malformed"),
         (spoil_half, "damaged|malformed"),
         (spoil_value, "damaged .*CHECK"),
+        (spoil_agreement, "damaged .*CHECK"),
         (spoil_application, "not written by actorsync"),
         (spoil_profile, "another profile .'somebody'"),
     ],
@@ -96,11 +103,12 @@ def test_m113_a_damaged_journal_is_refused_and_unchanged(
 
 def test_m118_a_newer_schema_is_refused_and_unchanged(tmp_path: Path, used: Path) -> None:
     spoil_version(used)
-    refuse(tmp_path, "it has schema 7, and this actorsync knows 6")
+    known = journal_schema.SCHEMA_VERSION
+    refuse(tmp_path, f"it has schema {known + 1}, and this actorsync knows {known}")
 
 
 @pytest.mark.parametrize(
-    "statement", ["PRAGMA user_version = 9", "UPDATE records SET target_kind = 9", "UPDATE meta SET value = 'q'"]
+    "statement", ["PRAGMA user_version = 99", "UPDATE records SET target_kind = 9", "UPDATE meta SET value = 'q'"]
 )
 def test_m113_a_refused_journal_keeps_its_write_ahead_log(tmp_path: Path, used: Path, statement: str) -> None:
     program = """
@@ -117,7 +125,7 @@ os._exit(0)
     with pytest.raises(FatalError), open_journal(tmp_path, "p"):
         pass
     assert log.read_bytes() == before
-    refuse(tmp_path, "schema 9|damaged|another profile")
+    refuse(tmp_path, "schema 99|damaged|another profile")
 
 
 @pytest.mark.parametrize("truncate", [True, False])

@@ -17,10 +17,13 @@ from actorsync.model.entry import (
     ScanComplete,
 )
 from actorsync.model.event import (
+    Agreed,
     Audited,
     BreakerOpened,
     Changed,
     Confirmed,
+    Conflicted,
+    ConflictEnded,
     Connected,
     Drifted,
     DriftEnded,
@@ -33,6 +36,7 @@ from actorsync.model.event import (
     MovesIntended,
     Noticed,
     NotPublished,
+    PairScanned,
     Parked,
     PartSent,
     PassBegan,
@@ -87,6 +91,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
+from actorsync.model.pair import Agreement, Conflict
 from actorsync.model.report import Report
 from actorsync.model.trash import Trashed
 from tests.unit.journal.rows import adopted, copied, file, folder, surveyed
@@ -165,6 +170,32 @@ DURABLE: list[Event] = [
     Learned(Side.TARGET, "lanes", "1"),
 ]
 
+AGREEMENT = Agreement(file("x"), file("x"))
+BACK = Move(file("new"), file("old"), side=Side.SOURCE)
+
+#: Each of these changes a row of a two-way mirror, in `seeded`.
+OF_PAIRS: list[Event] = [
+    Agreed(AGREEMENT),
+    Conflicted(Conflict("x", file("x"), None, "both have changed it")),
+    ConflictEnded("contested"),
+    PairScanned(Root(folder("")), Root(folder(""))),
+    MemoryVoided("does not have the stamp of the last run"),
+    Forgotten("old"),
+    RemovalIntended(("old",), side=Side.SOURCE),
+    MovesIntended((BACK,)),
+    Intended((".t2",), side=Side.SOURCE),
+    Swept((".s",), side=Side.SOURCE),
+    copied("x"),
+    Done(MakeDirectory(folder("d"), side=Side.SOURCE), target=folder("d")),
+    Done(BACK, target=file("new"), source=file("new")),
+    Done(REMOVE),
+    Done(Maintain(".maintenance", begins=False)),
+    Skipped(attrs.evolve(BACK, target=file("going")), "gone"),
+    Skipped(REMOVE, "gone"),
+    Resized(2, 3, "the server allows 3", 4),
+    Learned(Side.SOURCE, "lanes", "1"),
+]
+
 #: No journal remembers these.
 PASSING: list[Event] = [
     *(Failed(operation, "550") for operation in OPERATIONS),
@@ -204,6 +235,10 @@ def seeded() -> Journal:
     journal.apply([Released((DONE, OPEN)), Done(DONE, target=file("x"), source=file("x"))])
     journal.apply([TrashOpened(1, ".trash/20261130T160317Z-1-0", 1.0), Intended((".t",), file("x"), OPEN_CHANGE)])
     journal.apply([Drifted("drifted", file("drifted"), None, 1.0)])
+    journal.pairs.apply([Agreed(Agreement(file(path), file(path))) for path in ("old", "going")])
+    contested = Conflict("contested", file("contested"), None, "both have changed it")
+    going = RemovalIntended(("going",), side=Side.SOURCE)
+    journal.pairs.apply([Conflicted(contested), going, Intended((".s",), side=Side.SOURCE)])
     return journal
 
 
@@ -219,10 +254,10 @@ def named(event: Event) -> str:
 
 
 def test_every_class_of_event_is_tested_here() -> None:
-    known = {type(event) for event in DURABLE + PASSING}
-    assert known == set(get_args(Event))
+    every = DURABLE + OF_PAIRS + PASSING
+    assert {type(event) for event in every} == set(get_args(Event))
     for outcome in get_args(Outcome):
-        operations: set[Any] = {type(event.operation) for event in DURABLE + PASSING if isinstance(event, outcome)}
+        operations: set[Any] = {type(event.operation) for event in every if isinstance(event, outcome)}
         assert operations == set(get_args(Operation)), outcome
 
 
@@ -235,6 +270,15 @@ def test_a_durable_event_changes_a_row(event: Event) -> None:
         assert rows_of(journal) != before
 
 
+@pytest.mark.parametrize("event", OF_PAIRS, ids=named)
+def test_a_durable_event_of_a_two_way_run_changes_a_row(event: Event) -> None:
+    assert is_durable(event)
+    with closing(seeded()) as journal:
+        before = rows_of(journal)
+        journal.pairs.apply([event])
+        assert rows_of(journal) != before
+
+
 @pytest.mark.parametrize("event", PASSING, ids=named)
 def test_a_passing_event_begins_no_transaction(event: Event) -> None:
     assert not is_durable(event)
@@ -242,6 +286,7 @@ def test_a_passing_event_begins_no_transaction(event: Event) -> None:
         statements: list[str] = []
         journal._writer.set_trace_callback(statements.append)
         journal.apply([event])
+        journal.pairs.apply([event])
         assert statements == []
 
 

@@ -1,7 +1,7 @@
-"""A journal that the version before wrote opens, is read in full, and goes on.
+"""A journal that an older version wrote opens, is read in full, and goes on.
 
-``version_3.sql`` is the dump of a file that the version before wrote. Schemas 1 and 2 are tested with the commands, in
-``tests/cli/test_journal_start.py``.
+``version_3.sql`` and ``version_6.sql`` are dumps of files that these versions wrote. Schemas 1 and 2 are tested with
+the commands, in ``tests/cli/test_journal_start.py``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import attrs
+import pytest
 
-from actorsync.journal import journal_path, open_journal, read_runs, read_troubles
+from actorsync.journal import journal_path, open_journal, read_conflicts, read_runs, read_troubles
 from actorsync.model.entry import (
     Entry,
     Kind,
@@ -21,11 +22,11 @@ from actorsync.model.entry import (
     Root,
 )
 from actorsync.model.event import Confirmed, Parked
+from actorsync.model.operation import Side
+from actorsync.model.pair import Pending
 from actorsync.model.report import Report, Run
 from actorsync.model.row import rows_of
 from tests.unit.journal.rows import adopted, children, file, folder
-
-DUMP = Path(__file__).with_name("version_3.sql")
 
 RUNS = [
     Run(2, 4.5, None),
@@ -37,11 +38,11 @@ TROUBLES = [
 ]
 
 
-def written_before(directory: Path) -> Path:
-    """Make the file that the version before wrote, and return its path."""
+def written_before(directory: Path, version: int = 3) -> Path:
+    """Make the file that an older version wrote, and return its path."""
     path = journal_path(directory, "p")
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(DUMP.read_text())
+        connection.executescript(Path(__file__).with_name(f"version_{version}.sql").read_text())
     return path
 
 
@@ -87,13 +88,14 @@ def test_a_journal_of_the_version_before_goes_on(tmp_path: Path) -> None:
         assert read_runs(tmp_path, "p", 9) == [Run(3, 9.0, Report(0, 9.0, 1.0, adopted=1)), *RUNS]
 
 
-def test_a_journal_of_the_version_before_gets_the_tables_of_a_new_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [3, 6])
+def test_a_journal_of_the_version_before_gets_the_tables_of_a_new_one(tmp_path: Path, version: int) -> None:
     def columns(path: Path) -> dict[str, list[str]]:
         with closing(sqlite3.connect(path)) as connection:
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type <> 'index'")]
             return {name: [str(it) for it in connection.execute(f"PRAGMA table_info({name})")] for name in tables}
 
-    old = written_before(tmp_path)
+    old = written_before(tmp_path, version)
     with open_journal(tmp_path, "p"), open_journal(tmp_path, "q"):
         pass
     assert columns(old) == columns(journal_path(tmp_path, "q"))
@@ -116,3 +118,24 @@ def test_a_journal_of_the_version_before_takes_the_modes_that_are_seen(tmp_path:
         assert found is not None
         assert found.source is not None
         assert (found.source.mode, found.target.mode) == (0o640, None)
+
+
+def test_a_journal_without_a_two_way_mirror_knows_of_none_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = written_before(tmp_path, 6)
+    before = dump_of(path)
+    assert read_conflicts(tmp_path, "p") == []
+    assert dump_of(path) == before, "to read it does not upgrade it"
+    records = {
+        "caf\udce9": Record(file("d/caf\udce9", 5, 2**63), file("d/caf\udce9", 5), None, b"\2checksum"),
+        "same": Record(file("d/same", 3, 9, 11), file("d/same", 3, 0)),
+    }
+    with open_journal(tmp_path, "p") as journal:
+        assert (journal.pairs.is_fresh, journal.pairs.count(), journal.pairs.conflicts()) == (True, 0, [])
+        assert journal.pairs.pending(Side.TARGET) == [Pending("d/.t1", "d/new", 6, 7), Pending("d/.t2", None)]
+        assert journal.pairs.pending(Side.SOURCE) == []
+        assert journal.pending() == [("d/.t1", Entry("d/new", Kind.FILE, 6, 7)), ("d/.t2", None)]
+        assert children(journal, "d") == records
+        assert [it.temporary for it in journal.kept()] == ["d/.t3"]
+        copy = journal.copy_to_memory()
+    with closing(copy):
+        assert (children(copy, "d"), copy.pairs.count()) == (records, 0)
