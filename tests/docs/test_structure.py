@@ -23,7 +23,7 @@ LAYERS = (
     {"endpoints", "transforms"},
     {"journal"},
     {"actors"},
-    {"policy", "assembly", "ending", "supervisor"},
+    {"policy", "assembly", "pair_assembly", "ending", "supervisor", "pair_supervisor"},
     {"profile"},
     {"runs"},
     {"observe"},
