@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import attrs
 
 from actorsync.actors.connections.connection import Connection
-from actorsync.actors.connections.context import ConnectionContext
+from actorsync.actors.connections.context import ConnectionContext, Reading
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.pool import Pool
 from actorsync.actors.connections.trash import Trash
@@ -228,8 +228,8 @@ def _scanner(
         selection=policy.selection,
         statistics=options.statistics,
         turn=planner.turn,
-        links_are_errors=policy.links_are_errors,
-        links_are_followed=policy.links_are_followed,
+        links_are_errors=policy.links == "error",
+        links_are_followed=policy.links == "follow",
         walkers=walkers,
         begin_at=() if policy.audit is not None and policy.audit.is_alone else ("",),
         partial=_partial(planner, options, is_remote=is_remote),
@@ -308,9 +308,7 @@ def _connections(
 ) -> tuple[Connection, ...]:
     policy, clock = options.policy, options.clock
     context = ConnectionContext(
-        source=source.sent,
-        compared=source.hashed,
-        second_look=second_look,
+        reading=Reading(source.sent, source.hashed, second_look, is_near=source.remote is None),
         target=target,
         statistics=options.statistics,
         shutdown=options.shutdown,
@@ -321,7 +319,6 @@ def _connections(
         wall_clock_ns=clock.wall_ns,
         by_content=policy.by_content,
         keeping=keeping,
-        is_source_near=source.remote is None,
         protects=policy.protects,
         modes=modes_for(target, policy.modes),
         is_burst=policy.publish.is_burst,

@@ -9,6 +9,8 @@ import attrs
 import trio
 
 from actorsync.actors.pipeline import Hook
+from actorsync.actors.planner.audits import Audits
+from actorsync.actors.planner.planner import Planner
 from actorsync.actors.stages import blamed
 from actorsync.assembly import Actors
 from actorsync.endpoints.contract import Endpoint
@@ -61,22 +63,29 @@ class Ending:
 
     def _report(self, error: BaseException | None) -> Report:
         planner, shutdown, tally = self.actors.planner, self.options.shutdown, self.actors.recorder.tally
+        audits, one_way = self._audits, planner if isinstance(planner, Planner) else None
         return tally.report(
             exit_code=self._exit_code(error),
             started_at=self.started_at,
             seconds=trio.current_time() - self.began,
             left=planner.planned - tally.settled,
             left_is_minimum=not planner.is_planned,
-            left_out=attrs.evolve(tally.left_out, foreign=planner.foreign),
-            drifted=len(planner.audits.drifted) if planner.audits is not None else 0,
+            left_out=attrs.evolve(tally.left_out, foreign=0 if one_way is None else one_way.foreign),
+            drifted=0 if audits is None else len(audits.drifted),
             is_partial=self.options.within is not None,
             is_audit=self.options.policy.audit is not None and self.options.policy.audit.is_alone,
-            looked_at=planner.audits.looked_at if planner.audits is not None else None,
-            held=planner.held,
+            looked_at=None if audits is None else audits.looked_at,
+            held=0 if one_way is None else one_way.held,
             drained=shutdown.draining.is_set() and not planner.is_complete,
             cancelled=shutdown.cancelling.is_set() or is_from_outside(error),
             error=self._error_text(error),
         )
+
+    @property
+    def _audits(self) -> Audits | None:
+        """What the run has found on a target that it knew; None if it did not look, or looks at both sides anyway."""
+        planner = self.actors.planner
+        return planner.audits if isinstance(planner, Planner) else None
 
     def _exit_code(self, error: BaseException | None) -> int:
         shutdown, tally = self.options.shutdown, self.actors.recorder.tally
@@ -90,7 +99,7 @@ class Ending:
             return GuardRefused.exit_code
         if tally.failures.count or tally.releases.why_not is not None:
             return 1
-        audits = self.actors.planner.audits
+        audits = self._audits
         return DRIFTED if audits is not None and audits.drifted else 0
 
     def _error_text(self, error: BaseException | None) -> str | None:

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from actorsync.actors.connections.connection import Connection
-from actorsync.actors.connections.context import ConnectionContext
+from actorsync.actors.connections.context import ConnectionContext, Reading
 from actorsync.actors.connections.pool import Pool
 from actorsync.actors.messages import Fact
 from actorsync.actors.observers import is_async
@@ -206,9 +206,7 @@ def _limb(
     pool = Pool(sizing, options.statistics, endpoint.capabilities.lanes, policy.backoff.jitter)
     sent = read[from_side] if policy.bandwidth is None else Limited(read[from_side], policy.bandwidth)
     context = ConnectionContext(
-        source=sent,
-        compared=read[from_side],
-        second_look=looks[from_side],
+        reading=Reading(sent, read[from_side], looks[from_side], is_near=not isinstance(read[from_side], RemoteSource)),
         target=endpoint,
         statistics=options.statistics,
         shutdown=options.shutdown,
@@ -218,7 +216,6 @@ def _limb(
         token=clock.token,
         wall_clock_ns=clock.wall_ns,
         keeping=Keeping(ResumeRule(None, keep=0.0)),
-        is_source_near=not isinstance(read[from_side], RemoteSource),
         modes=modes_for(endpoint, policy.modes),
         control=options.control,
         side=side,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
@@ -45,6 +45,9 @@ __all__ = ["Clock", "Companion", "Policy", "RunOptions", "token_source"]
 #: function that publishes an event, and left when the run is over. It must neither delay the run nor end it.
 Companion: TypeAlias = Callable[[Journal, Callable[[Event], None]], AbstractAsyncContextManager[None]]
 
+#: What becomes of symbolic links of the source.
+Links: TypeAlias = Literal["skip", "follow", "error"]
+
 #: How many tokens are made at once.
 _TOKENS: Final = 256
 
@@ -60,9 +63,9 @@ class Policy:
     no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums of
     files; a file whose times alone have changed is then read and compared, and not sent. With ``by_size_time`` a file
     of the same size and time is unchanged, whatever its inode. ``modes`` is the rule for permissions; None for the
-    default of the target. ``links_are_errors`` fails each symbolic link of the source; ``links_are_followed`` says that
-    the source shows what links lead to. ``audit`` says how the run looks at a target that the journal knows; None for
-    not at all. ``publish`` says how files get their final names, and what is kept of old versions and broken transfers.
+    default of the target. ``links``: symbolic links of the source are left out, or fail ("error"), or the source shows
+    what they lead to ("follow"). ``audit`` says how the run looks at a target that the journal knows; None for not at
+    all. ``publish`` says how files get their final names, and what is kept of old versions and broken transfers.
     ``delete_settle``: what is gone is removed only if an earlier run, so many seconds ago, has found it gone as well.
     """
 
@@ -76,8 +79,7 @@ class Policy:
     by_content: bool = False
     by_size_time: bool = False
     modes: Modes | None = None
-    links_are_errors: bool = False
-    links_are_followed: bool = False
+    links: Links = "skip"
     backoff: Backoff = attrs.Factory(Backoff)
     bandwidth: Bandwidth | None = None
     transforms: tuple[Transform, ...] = ()

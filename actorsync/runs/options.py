@@ -45,8 +45,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         modes=sync.modes,
         connections=sync.most_connections,
         is_automatic=sync.is_automatic,
-        links_are_errors=sync.links == "error",
-        links_are_followed=sync.links == "follow",
+        links=sync.links,
         bandwidth=Bandwidth(sync.bwlimit),  # also without a limit: one may be set while the run goes on
         transforms=tuple(transforms),
         audit=_audit_rule(profile),

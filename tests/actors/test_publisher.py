@@ -258,13 +258,13 @@ async def test_a_link_that_is_an_error_holds_everything_back(autojump_clock: Moc
     mirror = await a_site()
     before = site_of(mirror.target)
     mirror.source.put_special("assets/link.css", Kind.LINK)
-    report = await mirror.run(policy=attrs.evolve(BURST, links_are_errors=True))
+    report = await mirror.run(policy=attrs.evolve(BURST, links="error"))
     assert report.exit_code == 1
     assert report.not_published == "nothing was published: 1 path could not be sent"
     assert site_of(mirror.target) == before
     assert not mirror.seen(Released)
     mirror.source.delete("assets/link.css")
-    assert (await mirror.run(policy=attrs.evolve(BURST, links_are_errors=True))).exit_code == 0
+    assert (await mirror.run(policy=attrs.evolve(BURST, links="error"))).exit_code == 0
     assert site_of(mirror.target) == mirror.source.files()
 
 

@@ -67,7 +67,7 @@ async def test_report_counts_what_is_left_out_by_the_reason(autojump_clock: Mock
         assert (report.exit_code, report.copied) == (0, copied)
         assert report.left_out == LeftOut(excluded=3, links=2, special=1, private=2, foreign=4)
         assert report.hidden == 3 + 2 + 1 + 2
-    report = await mirror.run(policy=attrs.evolve(ONE, selection=selection, links_are_errors=True))
+    report = await mirror.run(policy=attrs.evolve(ONE, selection=selection, links="error"))
     assert (report.exit_code, report.failed, report.left_out.links) == (1, 2, 0), "failures have names"
 
 
@@ -79,7 +79,7 @@ async def test_links_that_lead_outside_or_nowhere_are_counted_where_links_are_fo
     for name, leads_to in (("inside", "plain"), ("media", outside), ("gone", "nowhere"), ("circle", ".")):
         (source / name).symlink_to(leads_to)
     mirror = Mirror()
-    policy = attrs.evolve(ONE, links_are_followed=True)
+    policy = attrs.evolve(ONE, links="follow")
     report = await mirror.run(source=LocalEndpoint(source, links="follow"), policy=policy)
     assert (report.exit_code, set(mirror.target.files())) == (0, {"plain", "inside"})
     assert report.left_out == LeftOut(outside=3)

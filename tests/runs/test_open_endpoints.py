@@ -104,7 +104,7 @@ def test_the_policy_has_the_settings_of_the_profile(source: Path) -> None:
         MaxDelete(5, is_percent=False),
         delete=True,
         connections=7,
-        links_are_errors=True,
+        links="error",
         audit=AuditRule(50),
     )
     options = ("audit.listings=0", "audit.listings=7", "audit.repair=fix")

@@ -16,7 +16,7 @@ import trio
 
 from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.endpoints.memory.tree import Directory
+from actorsync.endpoints.memory.tree import Directory, freeze
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.journal import Journal
 from actorsync.model.entry import join
@@ -179,8 +179,8 @@ class TwoWayStory:
         """End the process here: nothing that the run still does counts."""
         self.met["killed"] += 1
         self._after_kill = (
-            self.trees.source.freeze(),
-            self.trees.target.freeze(),
+            freeze(self.trees.source),
+            freeze(self.trees.target),
             self.trees.journal.copy_to_memory(),
         )
         self._outside.cancel()

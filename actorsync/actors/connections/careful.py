@@ -16,7 +16,7 @@ import attrs
 from actorsync.actors.connections.digest import HashingContent
 from actorsync.actors.connections.facts import FactChannel, send_facts
 from actorsync.endpoints.contract import Relocation, Session, Staged, look
-from actorsync.errors import OperationRefused
+from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.event import Swept, Warned
 from actorsync.model.operation import Side
@@ -217,10 +217,17 @@ class Careful:
         return results
 
     async def _sweep(self, names: Sequence[str]) -> None:
-        """Remove names of our own. What cannot be removed stays in the journal, for the next run."""
+        """Remove names of our own. What cannot be removed stays in the journal, for the next run.
+
+        The outcomes are certain by now, so a connection that is lost here changes none of them: repeated, the items
+        would be found without their temporaries, as if they had their names.
+        """
         if not names:
             return
-        gone = await self.target.sweep(names)
+        try:
+            gone = await self.target.sweep(names)
+        except ConnectionLost:
+            return  # the next use of the session finds that out as well
         swept = tuple(name for name, is_gone in zip(names, gone, strict=True) if is_gone is True)
         if swept:
             await send_facts(self.facts, Swept(swept, side=self.side))

@@ -20,12 +20,12 @@ from actorsync.planning.modes import ALONE, Modes
 from actorsync.planning.pairs.clocks import Clocks
 from actorsync.planning.publishing.keeping import Keeping
 
-__all__ = ["ConnectionContext"]
+__all__ = ["ConnectionContext", "Reading"]
 
 
 @attrs.frozen(eq=False)
-class ConnectionContext:
-    """Everything that is the same for all connections of one run, and for all their lanes."""
+class Reading:
+    """How the side is read that the connections do not change."""
 
     source: Source
     """Where files are read: behind the transforms and the bandwidth limit, where there are any."""
@@ -33,6 +33,15 @@ class ConnectionContext:
     """Where files are read to be compared: without the bandwidth limit, unless the source is on a server."""
     second_look: SecondLook
     """Tells whether a file that cannot be opened has vanished."""
+    is_near: bool = True
+    """Whether the source can be read again at no cost worth counting: it is on this machine."""
+
+
+@attrs.frozen(eq=False)
+class ConnectionContext:
+    """Everything that is the same for all connections of one run, and for all their lanes."""
+
+    reading: Reading
     target: Endpoint
     statistics: Statistics
     shutdown: Shutdown
@@ -48,8 +57,6 @@ class ConnectionContext:
     """Whether the checksum of each file is recorded."""
     keeping: Keeping = attrs.Factory(Keeping)
     """What earlier attempts have left on the target, of this run and of others."""
-    is_source_near: bool = True
-    """Whether the source can be read again at no cost worth counting: it is on this machine."""
     protects: Callable[[str, bool], bool] | None = None
     """For an exact mirror: what of the target is never removed, although no run has put it there. See `reconcile`."""
     modes: Modes = ALONE
@@ -66,3 +73,23 @@ class ConnectionContext:
     """The side that the connections change: ``target`` here. ``source`` is the other one."""
     clocks: Clocks | None = None
     """In a two-way run: the clocks of both sides. Then nothing is replaced or removed unless it was looked at again."""
+
+    @property
+    def source(self) -> Source:
+        """Where files are read to be sent."""
+        return self.reading.source
+
+    @property
+    def compared(self) -> Source:
+        """Where files are read to be compared."""
+        return self.reading.compared
+
+    @property
+    def second_look(self) -> SecondLook:
+        """Tells whether a file that cannot be opened has vanished."""
+        return self.reading.second_look
+
+    @property
+    def is_source_near(self) -> bool:
+        """Whether the source can be read again at no cost worth counting."""
+        return self.reading.is_near

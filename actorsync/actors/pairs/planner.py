@@ -10,12 +10,14 @@ import trio
 
 from actorsync.actors.messages import Blocking, Fact, Settlement, Unissued, holding, in_thread
 from actorsync.actors.pairs.scanner import PairScan
+from actorsync.actors.pairs.steps import Steps
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import Entry, Kind, Root, Scope, name_of
+from actorsync.model.entry import Entry, Kind, Root, Scope, join, name_of, parent_of
 from actorsync.model.event import (
     Conflicted,
     ConflictEnded,
+    Intended,
     Learned,
     PairScanned,
     Planned,
@@ -26,19 +28,15 @@ from actorsync.model.event import (
 from actorsync.model.operation import (
     Batch,
     Copy,
-    Done,
     Failed,
-    Fault,
     Maintain,
     MakeDirectory,
     Move,
     Operation,
     Remove,
-    Returned,
     Side,
-    Skipped,
 )
-from actorsync.model.pair import Agreement, Conflict, Take, other
+from actorsync.model.pair import Agreement, Conflict, Pending, Take, other
 from actorsync.planning.pairs.clocks import Clocks
 from actorsync.planning.pairs.conflicts import Known, Resolution, resolve, take_of
 from actorsync.planning.pairs.guards import objection
@@ -48,13 +46,10 @@ from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.pairs.states import State
 from actorsync.planning.pairs.verdicts import Verb, Verdict
 from actorsync.planning.removal_guard import DeleteLimit
+from actorsync.planning.temporary_names import final_of, is_aside
 
 __all__ = ["CLOCK_TRAIT", "STAMP_TRAIT", "PairMemory", "PairPlanner", "PairRules"]
 
-#: Operations of one kind that are given out together.
-_BATCH: Final = 50
-#: How often an operation is given out again that a connection has returned.
-_TRIES: Final = 3
 #: Directories that are listed at the same time for a second look.
 _LOOKING: Final = 8
 
@@ -72,6 +67,8 @@ class PairMemory(Protocol):
     def count(self) -> int: ...
 
     def roots(self) -> tuple[Root, Root] | None: ...
+
+    def pending(self, side: Side) -> list[Pending]: ...
 
 
 @attrs.frozen
@@ -107,17 +104,10 @@ class PairPlanner:
     share: Callable[[Mapping[Side, int]], None]
     """Is told how many bytes and files each side is to get, before the first operation."""
     blocking: Blocking = in_thread
-    audits: None = attrs.field(default=None, init=False)
-    foreign: int = attrs.field(default=0, init=False)
-    held: int = attrs.field(default=0, init=False)
     planned: int = attrs.field(default=0, init=False)
     is_planned: bool = attrs.field(default=False, init=False)
     is_complete: bool = attrs.field(default=False, init=False)
-    _tries: dict[tuple[Side, str], int] = attrs.field(factory=dict, init=False)
-    _is_cut_short: bool = attrs.field(default=False, init=False)
     _facts: trio.MemorySendChannel[Fact] = attrs.field(init=False)
-    _late: list[Operation] = attrs.field(factory=list, init=False)
-    """What is done instead of renames that could not be done."""
 
     async def run(
         self,
@@ -133,6 +123,7 @@ class PairPlanner:
                 scan = await scans.receive()
             except trio.EndOfChannel:
                 return  # the run is stopping
+            await self._note_strays(scan)
             outline, resolutions = await self._outline(scan)
             steps = [[self._proved(scan, outline, it) for it in step] for step in order(outline)]
             self.planned += sum(map(len, steps))
@@ -152,12 +143,27 @@ class PairPlanner:
                     assert path is not None, "a conflict was decided, and nothing is done"
                     await facts.send(Warned(f"{path.path!r} is {resolution.text}"))
             if steps:
-                await self._act(scan, steps, settled, limbs)
-            if self._is_cut_short:
-                return
+                acting = Steps(limbs, settled, facts, self.statistics, self.draining)
+                await self._act(scan, steps, acting)
+                if acting.is_cut_short:
+                    return
             if self.rules.scope is None:
                 await facts.send(PairScanned(scan.roots[Side.SOURCE], scan.roots[Side.TARGET]))
             self.is_complete = True
+
+    async def _note_strays(self, scan: PairScan) -> None:
+        """Note what lies aside and the journal does not know: the next run gives it its name back, or another one.
+
+        That is so after a run that was killed, if the journal was then lost or replaced by an older one.
+        """
+        for side, entries in scan.own.items():
+            paths = [it.path for it in entries if is_aside(it.path)]
+            known = {it.path for it in await self.blocking(self.memory.pending, side)} if paths else set()
+            for path in paths:
+                if path not in known:
+                    name = final_of(name_of(path))
+                    final = None if name is None else Entry(join(parent_of(path), name), Kind.OTHER)
+                    await self._facts.send(Intended((path,), final, side=side))
 
     # Planning.
 
@@ -301,15 +307,14 @@ class PairPlanner:
         self,
         scan: PairScan,
         steps: Sequence[Sequence[Operation]],
-        settled: trio.MemoryReceiveChannel[Settlement],
-        limbs: Mapping[Side, trio.MemorySendChannel[Batch]],
+        acting: Steps,
     ) -> None:
         """Do all steps. The stamp of the run is on the target before the first of them."""
         stamp = self.stamp.followed_by(self.token())
         await self._learn(STAMP_TRAIT, stamp.text)
         began = self.wall_clock_ns()
         put = Maintain(stamp.name(stamp.tokens[-1]))
-        done = await self._do([put], settled, limbs)
+        done = await acting.do([put])
         if not done:
             await self._facts.send(
                 Warned(
@@ -323,74 +328,17 @@ class PairPlanner:
                 ahead = one.target.mtime_ns - (began + self.wall_clock_ns()) // 2
                 await self._learn(CLOCK_TRAIT, str(ahead))
         for step in steps:
-            self._is_cut_short |= self.draining.is_set()
-            if self._is_cut_short:
+            acting.is_cut_short |= self.draining.is_set()
+            if acting.is_cut_short:
                 return
-            await self._do(step, settled, limbs)
-        for step in self._instead():
-            await self._do(step, settled, limbs)
+            await acting.do(step)
+        self.planned += len(acting.instead)
+        for kind in (Copy, Remove):
+            await acting.do([it for it in acting.instead if isinstance(it, kind)])
         old = stamp.others(name_of(it.path) for it in scan.own[Side.TARGET])
         if done:
-            await self._do([Maintain(name, begins=False) for name in old], settled, limbs)
+            await acting.do([Maintain(name, begins=False) for name in old])
             await self._learn(STAMP_TRAIT, stamp.settled().text)
 
     async def _learn(self, name: str, text: str) -> None:
         await self._facts.send(Learned(Side.TARGET, name, text))
-
-    def _instead(self) -> list[list[Operation]]:
-        """Return the steps that take the place of renames that were refused."""
-        copies: list[Operation] = [it for it in self._late if isinstance(it, Copy)]
-        removals: list[Operation] = [it for it in self._late if isinstance(it, Remove)]
-        return [step for step in (copies, removals) if step]
-
-    async def _do(
-        self,
-        step: Sequence[Operation],
-        settled: trio.MemoryReceiveChannel[Settlement],
-        limbs: Mapping[Side, trio.MemorySendChannel[Batch]],
-    ) -> list[Done]:
-        """Give out all operations of a step, and return when each has its outcome: those that were done."""
-        done: list[Done] = []
-        left = len(step)
-
-        async def feed(operations: Sequence[Operation]) -> None:
-            for batch in _batches(operations):
-                await limbs[batch[0].side].send(batch)
-
-        async with trio.open_nursery() as nursery:
-            for side in Side:
-                nursery.start_soon(feed, [it for it in step if it.side is side])
-            while left:
-                outcome = await settled.receive()
-                operation = outcome.operation
-                self.statistics.note_outcome(outcome)
-                match outcome:
-                    case Returned() if self.draining.is_set():
-                        self._is_cut_short = True
-                    case Returned(reason=reason, tried=tried):
-                        key = operation.side, operation.path
-                        tries = self._tries[key] = self._tries.get(key, 0) + tried
-                        if tries < _TRIES:
-                            nursery.start_soon(feed, [operation])
-                            continue
-                        await self._facts.send(Unissued(Failed(operation, reason, Fault.PATH)))
-                    case Done():
-                        done.append(outcome)
-                    case Skipped(Move() as move) if not move.is_aside:
-                        self._late.append(Copy(move.source, side=move.side))
-                        self._late.append(Remove(move.target, side=move.side))
-                left -= 1
-        return done
-
-
-def _batches(operations: Sequence[Operation]) -> list[Batch]:
-    """Return operations in batches of one kind, in order. A copy is a batch of its own."""
-    batches: list[list[Operation]] = []
-    for operation in operations:
-        last = batches[-1] if batches else None
-        is_alone = isinstance(operation, Copy | Maintain)
-        if last is None or is_alone or type(last[0]) is not type(operation) or len(last) >= _BATCH:
-            batches.append([operation])
-        else:
-            last.append(operation)
-    return [tuple(batch) for batch in batches]

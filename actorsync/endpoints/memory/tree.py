@@ -13,7 +13,7 @@ from actorsync.endpoints.shared.paths import leads_out, why_not_inside
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 
-__all__ = ["Directory", "File", "MemoryTree", "Node", "Special", "walk"]
+__all__ = ["Directory", "File", "MemoryTree", "Node", "Special", "freeze", "walk"]
 
 _LONGEST_NAME: Final = 255
 
@@ -131,15 +131,6 @@ class MemoryTree:
         node = Special(kind, 0, 0, self._next_inode())
         self.touch(node)
         self.put(path, node)
-
-    def freeze(self) -> Callable[[], None]:
-        """Return a function that makes the tree what it is at this moment, as often as it is called."""
-        root = copy.deepcopy(self._root)
-
-        def thaw() -> None:
-            self._root = copy.deepcopy(root)
-
-        return thaw
 
     def files(self, outside: str = "") -> dict[str, bytes]:
         """Return the content of every file, including temporaries, by path; with ``".."`` of those beside the root."""
@@ -275,3 +266,13 @@ def _kind_of(node: Node) -> Kind:
     if isinstance(node, Special):
         return node.kind
     return Kind.FILE if isinstance(node, File) else Kind.DIRECTORY
+
+
+def freeze(tree: MemoryTree) -> Callable[[], None]:
+    """Return a function that makes a tree what it is at this moment, as often as it is called."""
+    root = copy.deepcopy(tree._root)
+
+    def thaw() -> None:
+        tree._root = copy.deepcopy(root)
+
+    return thaw
