@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from actorsync.journal.meta import Unreadable, read_meta, write_meta
+from actorsync.journal.values.meta import Unreadable, read_meta, write_meta
 from actorsync.model.entry import Entry, join
 from actorsync.model.row import CODES, KINDS, decode, encode
 from actorsync.planning.drift import Drift, Round

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from actorsync.journal.schema import split
+from actorsync.journal.values.paths import split
 from actorsync.model.row import decode, encode
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from actorsync.endpoints.shared.filesystem_type import network_name
 from actorsync.errors import FatalError, JournalLocked, JournalUnusable
-from actorsync.journal import audits, meta, schema
+from actorsync.journal import audits, schema
+from actorsync.journal.values import meta
 from actorsync.model.row import decode
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ import platformdirs
 
 from actorsync.endpoints.shared.home import NO_HOME_REASON, home_directory
 from actorsync.errors import FatalError, JournalUnusable
-from actorsync.journal import meta, releases, runs, schema
+from actorsync.journal import releases, runs, schema
 from actorsync.journal.audit_memory import AuditMemory
 from actorsync.journal.directories import DirectoryMemory
 from actorsync.journal.file import (
@@ -45,6 +45,8 @@ from actorsync.journal.file import (
 )
 from actorsync.journal.pairs.memory import PairMemory
 from actorsync.journal.trash_memory import TrashMemory
+from actorsync.journal.values import meta
+from actorsync.journal.values.paths import MANY
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import WHOLE_TREE, Entry, Listing, Root, ScanComplete
 from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
@@ -123,7 +125,7 @@ class Journal:
             finally:
                 connection.execute("COMMIT")
 
-    def children(self, directory: str, limit: int = schema.MANY) -> dict[str, Record]:
+    def children(self, directory: str, limit: int = MANY) -> dict[str, Record]:
         """Return the records of what is in ``directory``, by name; not more than ``limit`` of them."""
         with self._read() as connection:
             return schema.read_children(connection, directory, limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from actorsync.journal.meta import fit
+from actorsync.journal.values.meta import fit
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Publish

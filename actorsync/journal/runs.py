@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from actorsync.journal.schema import dump, parsed
+from actorsync.journal.values.texts import dump, parsed
 from actorsync.model.report import Report, Run
 
 if TYPE_CHECKING:

@@ -12,19 +12,15 @@ No files and no locks here. ``actorsync.journal.writes`` turns events into rows.
 
 from __future__ import annotations
 
-import functools
-import json
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
-
-import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from actorsync.journal import audits, leaving, releases, trash
-from actorsync.journal.meta import Unreadable, fit, number_in_text, read_meta, write_meta
 from actorsync.journal.pairs import tables as pair_tables
+from actorsync.journal.values.meta import Unreadable, fit, number_in_text, read_meta, write_meta
+from actorsync.journal.values.paths import MANY, bounds, split
+from actorsync.journal.values.texts import parsed_root
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, join, parent_of
 from actorsync.model.event import Parked
-from actorsync.model.report import Report
 from actorsync.model.row import KINDS, ListingRows, Row, decode, encode, entries_of, without_inode
 from actorsync.planning.reconcile import looks_equal
 
@@ -34,17 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLICATION_ID",
-    "MANY",
     "SCHEMA_VERSION",
     "Unreadable",
-    "bounds",
     "count_records",
     "create",
-    "dump",
     "index_files",
     "migrate",
-    "parsed",
-    "parsed_root",
     "prepare",
     "read_children",
     "read_differences",
@@ -55,14 +46,11 @@ __all__ = [
     "read_root",
     "read_subtree",
     "read_troubles",
-    "split",
     "version_of",
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
 SCHEMA_VERSION: Final = 7
-#: More rows than a directory can have.
-MANY: Final = (1 << 63) - 1
 
 _TROUBLES: Final = """
 -- paths that failed in the last runs: how often in a row, since when, and when they are tried again if they are parked;
@@ -159,28 +147,10 @@ _PARENTS_IN_TREE: Final = """SELECT DISTINCT directory FROM records
 #: Rows that are compared at once: a few first, which are enough for an unknown directory, and then more.
 _FIRST_PIECE, _PIECE = 16, 1_000
 
-T = TypeVar("T")
-
-
-@functools.cache
-def _converter() -> cattrs.Converter:
-    """Make the converter of JSON texts. The entry of a `Root` is called "root" there."""
-    converter, root = cattrs.Converter(), override(rename="root")
-    converter.register_unstructure_hook(Root, make_dict_unstructure_fn(Root, converter, entry=root))
-    converter.register_structure_hook(Root, make_dict_structure_fn(Root, converter, entry=root))
-    return converter
-
 
 def prepare(connection: sqlite3.Connection) -> None:
     """Set a connection up for the functions below: a text is read as a number too large for SQLite."""
     connection.text_factory = number_in_text
-
-
-def parsed(text: str | bytes, kind: type[T]) -> T:
-    try:
-        return _converter().structure(json.loads(text), kind)
-    except Exception as error:  # cattrs raises many kinds of errors for malformed values
-        raise Unreadable(f"not a {kind.__name__}") from error
 
 
 def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
@@ -216,22 +186,6 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 # Rows
-
-
-def split(path: str) -> tuple[bytes, bytes]:
-    """Return the key of a path: its directory and its name."""
-    directory, _, name = encode(path).rpartition(b"/")
-    return directory, name
-
-
-def bounds(directory: str) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return the four values of a condition that selects ``directory``, which is not the root, and all below it.
-
-    "0" follows "/", so a path between "a/" and "a0" begins with "a/". Of the paths that sort between "a" and "a/", only
-    "a" itself is selected, and not "a-b".
-    """
-    start = encode(directory)
-    return start, start + b"0", start, start + b"/"
 
 
 def _records(rows: Iterable[tuple[Any, ...]], directory: str) -> Iterator[tuple[str, Record]]:
@@ -376,17 +330,7 @@ def read_troubles(connection: sqlite3.Connection) -> list[Parked]:
     return troubles
 
 
-def dump(value: Report | Root) -> str:
-    """Return a report or a root as JSON in ASCII, exact for any number and any path."""
-    return json.dumps(_converter().unstructure(value))
-
-
-def parsed_root(text: str) -> Root:
-    """Return the root that `dump` has made a text of."""
-    return parsed(text, Root)
-
-
 def read_root(connection: sqlite3.Connection, key: Literal["root", "target"] = "root") -> Root | None:
     """Return the root of the source as the last scan found it; None before the first scan. ``target``: that one."""
     text = read_meta(connection, key)
-    return None if text is None else parsed(text, Root)
+    return None if text is None else parsed_root(text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import attrs
 
-from actorsync.journal.meta import fit
+from actorsync.journal.values.meta import fit
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.row import CODES, KINDS, decode, encode
 from actorsync.model.trash import Because, Trashed

@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager
 import attrs
 
 from actorsync.journal import trash
-from actorsync.journal.rows import UPSERT, foreign_row, put, upsert
-from actorsync.journal.schema import read_record, split
+from actorsync.journal.rows import UPSERT, foreign_row, upsert
+from actorsync.journal.schema import read_record
 from actorsync.journal.trash import Change
+from actorsync.journal.values.paths import split
+from actorsync.journal.values.rows import put
 from actorsync.model.entry import Entry
 from actorsync.model.trash import Trashed
 from actorsync.planning.publishing.trash import TrashRun

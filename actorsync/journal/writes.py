@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from actorsync.journal import audits, leaving, releases, trash
-from actorsync.journal.meta import Value, fit, trait_key, write_meta
-from actorsync.journal.rows import INSERT, NO_SOURCE, UPSERT, Row, foreign_row, half, put, row_of, upsert
-from actorsync.journal.schema import bounds, dump, split
+from actorsync.journal.rows import INSERT, UPSERT, foreign_row, row_of, upsert
+from actorsync.journal.values.meta import Value, fit, trait_key, write_meta
+from actorsync.journal.values.paths import bounds, split
+from actorsync.journal.values.rows import NO_SOURCE, Row, half, put
+from actorsync.journal.values.texts import dump
 from actorsync.model.entry import WHOLE_TREE, Entry, Kind, ScanComplete, join
 from actorsync.model.event import (
     Adopted,

@@ -55,6 +55,8 @@ def of_another_profile(path: Path) -> None:
     sql(path, "UPDATE meta SET value = 'somebody' WHERE key = 'profile'")
 
 
+KNOWN = journal_schema.SCHEMA_VERSION
+
 UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (garbage, "file is not a database"),
     (flipped_page, "malformed"),
@@ -64,7 +66,7 @@ UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (wrong_text, "damaged (not a Root)"),
     (of_another_program, "it was not written by actorsync"),
     (of_another_profile, "it belongs to another profile ('somebody')"),
-    (newer, "it has schema 7, and this actorsync knows 6; use the actorsync that wrote it, or"),
+    (newer, f"it has schema {KNOWN + 1}, and this actorsync knows {KNOWN}; use the actorsync that wrote it, or"),
     (directory, "it is not a file"),
 ]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actorsync.journal import meta, schema
 from actorsync.journal.pairs import rows
 from actorsync.journal.pairs.writes import PAIR_ROOTS, write_pair_facts
+from actorsync.journal.values import meta
+from actorsync.journal.values.texts import parsed_root
 from actorsync.model.event import Conflicted, Learned, PairScanned, Resized, is_durable
 from actorsync.model.operation import Side
 
@@ -49,7 +50,7 @@ class PairMemory:
     @staticmethod
     def _root(connection: sqlite3.Connection, side: Side) -> Root | None:
         text = meta.read_meta(connection, PAIR_ROOTS[side])
-        return None if text is None else schema.parsed_root(text)
+        return None if text is None else parsed_root(text)
 
     def children(self, directory: str) -> dict[str, Agreement]:
         """Return the agreements about what is in a directory, by name."""

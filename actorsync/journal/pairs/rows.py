@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from actorsync.journal import releases
-from actorsync.journal.meta import fit
-from actorsync.journal.rows import half, put
-from actorsync.journal.schema import MANY, bounds, split
+from actorsync.journal.values.meta import fit
+from actorsync.journal.values.paths import MANY, bounds, split
+from actorsync.journal.values.rows import half, put
 from actorsync.model.entry import Entry, Kind, join, parent_of
 from actorsync.model.operation import Side
 from actorsync.model.pair import Agreement, Conflict, Doubt, Pending
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
-    from actorsync.journal.meta import Value
-    from actorsync.journal.rows import Row
+    from actorsync.journal.values.meta import Value
+    from actorsync.journal.values.rows import Row
 
 __all__ = [
     "add_doubt",
@@ -74,6 +73,8 @@ _PENDING: Final = """SELECT path, final, size, mtime FROM intents
     WHERE side = ? OR (side IS NULL AND ? AND path NOT IN (SELECT temporary FROM publication)) ORDER BY path"""
 _INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (path) DO UPDATE SET final = excluded.final, size = excluded.size, mtime = excluded.mtime"""
+#: A part of a file that a mirror of the same name has sent.
+_DROP_KEPT: Final = "DELETE FROM kept WHERE temporary = ?"
 _DROP_INTENT: Final = "DELETE FROM intents WHERE path = ? AND (side = ? OR (side IS NULL AND ?))"
 _UPSERT_CONFLICT: Final = "INSERT OR REPLACE INTO conflicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -258,5 +259,5 @@ def drop_intents(connection: sqlite3.Connection, paths: Iterable[str], side: Sid
     """Forget names that are not on a side any more."""
     paths = [*paths]
     if side is Side.TARGET:
-        releases.drop_kept(connection, paths)  # a part of a file that a mirror of the same name has sent
+        connection.executemany(_DROP_KEPT, [(encode(path),) for path in paths])
     connection.executemany(_DROP_INTENT, [(encode(path), side.value, side is Side.TARGET) for path in paths])

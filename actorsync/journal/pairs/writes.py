@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from actorsync.journal.meta import trait_key, write_meta
 from actorsync.journal.pairs import rows
-from actorsync.journal.schema import dump
+from actorsync.journal.values.meta import trait_key, write_meta
+from actorsync.journal.values.texts import dump
 from actorsync.model.entry import Entry
 from actorsync.model.event import (
     Agreed,
