@@ -113,7 +113,15 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
     stamp = Stamp.from_text(memory.traits(Side.TARGET).get(STAMP_TRAIT, "")) or Stamp(clock.token()[:8])
     planner = PairPlanner(
         memory=memory,
-        rules=PairRules(rule, policy.max_delete, policy.any_device, options.takes, scope, options.planned),
+        rules=PairRules(
+            rule,
+            policy.max_delete,
+            policy.any_device,
+            options.takes,
+            scope,
+            options.pipeline.decide,
+            options.planned,
+        ),
         looks=looks,
         clocks=clocks,
         stamp=stamp,

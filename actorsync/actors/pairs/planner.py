@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 import attrs
 import trio
@@ -11,7 +11,9 @@ import trio
 from actorsync.actors.messages import Blocking, Fact, Settlement, Unissued, holding, in_thread
 from actorsync.actors.pairs.scanner import PairScan
 from actorsync.actors.pairs.steps import Steps
+from actorsync.actors.pipeline import Decide
 from actorsync.actors.second_look import SecondLook
+from actorsync.actors.stages import blamed
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import Entry, Kind, Root, Scope, join, name_of, parent_of
 from actorsync.model.event import (
@@ -81,6 +83,8 @@ class PairRules:
     takes: Mapping[str, Take] = attrs.Factory(dict)
     scope: Scope | None = None
     """What a partial scan covers; None for all."""
+    decide: Decide | None = None
+    """Asks the caller about each conflict."""
     planned: Callable[[Operation], None] | None = None
     """Is told each operation of a plan, which are not done then."""
 
@@ -179,7 +183,7 @@ class PairPlanner:
             for side, entries in new.items():
                 elsewhere[side] = await self.blocking(self.memory.elsewhere, side, entries)
         verdicts, moves = renamed(verdicts, elsewhere)
-        resolutions = [self._resolve(scan, it) for it in verdicts if it.verb is Verb.CONFLICT]
+        resolutions = [await self._resolve(scan, it) for it in verdicts if it.verb is Verb.CONFLICT]
         await self._report_conflicts([it.stays for it in resolutions if it.stays is not None])
         makes = [it.makes for it in resolutions if it.makes is not None]
         outline = Outline(
@@ -239,14 +243,21 @@ class PairPlanner:
             return verdicts
         return [it for it in verdicts if not any(it.path == path or it.path.startswith(f"{path}/") for path in shown)]
 
-    def _resolve(self, scan: PairScan, verdict: Verdict) -> Resolution:
-        path = verdict.path
+    async def _resolve(self, scan: PairScan, verdict: Verdict) -> Resolution:
+        path, now = verdict.path, self.wall_clock_ns()
         known = Known(
             scan.names.get(path, frozenset()), len(scan.copies.get(path, ())), is_kept=scan.kept.get(path, False)
         )
-        by_rule = "keep" if verdict.is_blocked else take_of(verdict.pair, self.rules.rule, self.clocks)
-        take = self.rules.takes.get(path) or by_rule
-        return resolve(verdict, take, known, self.rules.rule, self.wall_clock_ns())
+        take = self.rules.takes.get(path)
+        if take is None and self.rules.decide is not None:
+            conflict = Conflict(path, verdict.pair.source, verdict.pair.target, verdict.reason, now / 1e9)
+            with blamed("the hook decide"):
+                take = await self.rules.decide(conflict)
+                if take not in get_args(Take):
+                    raise ValueError(f"{take!r} is none of {', '.join(get_args(Take))}")
+        if take is None:
+            take = "keep" if verdict.is_blocked else take_of(verdict.pair, self.rules.rule, self.clocks)
+        return resolve(verdict, take, known, self.rules.rule, now)
 
     async def _report_conflicts(self, staying: Sequence[Conflict]) -> None:
         """Report the conflicts for which nothing is done, and those that have ended."""
