@@ -128,7 +128,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
             options.shrinking,
             options.settling,
             options.pipeline.decide,
-            options.planned,
+            options.is_plan,
         ),
         looks=looks,
         clocks=clocks,
@@ -174,7 +174,7 @@ async def _recover(
     unsettled: set[str] = set()
     for side, place in places.items():
         pending = memory.pending(side)
-        if pending and options.planned is not None:
+        if pending and options.is_plan:
             unsettled |= {it.final for it in pending if it.final is not None and is_aside(it.path)}
         elif pending:
             recovery = Recovery(
