@@ -97,7 +97,7 @@ class Ending:
             return 3 if shutdown.draining.is_set() else TargetUnreachable.exit_code
         if tally.refused is not None:
             return GuardRefused.exit_code
-        if tally.failures.count or tally.releases.why_not is not None:
+        if tally.failures.count or tally.conflicts or tally.releases.why_not is not None:
             return 1
         audits = self._audits
         return DRIFTED if audits is not None and audits.drifted else 0

@@ -25,6 +25,7 @@ from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.assembly import modes_for
 from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
+from actorsync.errors import FatalError
 from actorsync.model.entry import Scope
 from actorsync.model.operation import Side
 from actorsync.model.pair import other
@@ -78,6 +79,11 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
     """Build every actor of a two-way run, and set ``options.statistics`` up for its connections."""
     if any(is_async(observer) for observer in options.observers):
         raise TypeError("supervise_pair takes no async observers; run_once, run_forever and make_plan do")
+    if options.pipeline.stages or options.policy.transforms:
+        raise FatalError(
+            "a two-way run has no stages and no transforms, because what they make cannot be taken back to the other "
+            'side; leave them out, or use sync.mode = "mirror"'
+        )
     policy, clock, shutdown = options.policy, options.clock, options.shutdown
     places: dict[Side, Endpoint] = {Side.SOURCE: source, Side.TARGET: target}
     shares = {Side.SOURCE: options.shares.source, Side.TARGET: options.shares.target}
@@ -113,7 +119,17 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
     stamp = Stamp.from_text(memory.traits(Side.TARGET).get(STAMP_TRAIT, "")) or Stamp(clock.token()[:8])
     planner = PairPlanner(
         memory=memory,
-        rules=PairRules(rule, policy.max_delete, policy.any_device, options.takes, scope, options.planned),
+        rules=PairRules(
+            rule,
+            policy.max_delete,
+            policy.any_device,
+            options.takes,
+            scope,
+            options.shrinking,
+            options.settling,
+            options.pipeline.decide,
+            options.planned,
+        ),
         looks=looks,
         clocks=clocks,
         stamp=stamp,

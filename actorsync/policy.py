@@ -31,6 +31,7 @@ from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.pairs.rules import PairRule
+from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
@@ -158,6 +159,7 @@ class RunOptions:
     ``begun`` is called when the journal is open and the secrets are known: the run cannot be refused any more.
     ``takes`` are the choices of the user for paths of a two-way mirror that are in conflict. ``planned`` is called with
     each operation of a two-way run, which then does none of them.
+    ``settling`` lets the removals of a two-way run wait for a later pass that finds the entry gone as well.
     ``shrinking`` lets the removal guards count over passes that follow one another; None for a single run.
 
     Raises `TypeError` for an observer that cannot be called.
@@ -180,6 +182,7 @@ class RunOptions:
     upcoming: Upcoming = attrs.Factory(Upcoming)
     begun: Callable[[], object] = _do_nothing
     shrinking: Shrinking | None = None
+    settling: Settling | None = None
     takes: Mapping[str, Take] = attrs.Factory(dict)
     planned: Callable[[Operation], None] | None = None
 

@@ -18,12 +18,14 @@ from trio.abc import ReceiveChannel, SendChannel
 
 from actorsync.model.entry import Listing
 from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove, SetMode
+from actorsync.model.pair import Conflict, Take
 from actorsync.model.report import Report
 
 __all__ = [
     "AfterRun",
     "Approval",
     "Change",
+    "Decide",
     "Hook",
     "ListingStage",
     "OperationStage",
@@ -44,6 +46,9 @@ AfterRun: TypeAlias = Callable[[Report], Awaitable[None]]
 
 #: Awaited before anything of a burst is published, or removed. Returns why that must not be; None if it may.
 Approval: TypeAlias = Callable[[], Awaitable[str | None]]
+
+#: Awaited for a conflict of a two-way mirror. Returns what becomes of it.
+Decide: TypeAlias = Callable[[Conflict], Awaitable[Take]]
 
 
 @attrs.frozen
@@ -114,6 +119,9 @@ class Pipeline:
     that can be seen, and what is staged stays on the target for the next run. ``last_check`` is awaited at the end of a
     run after which the target is in sync, also if it has changed nothing. If it raises, the run has failed.
 
+    ``decide`` is awaited for each conflict of a two-way mirror, and returns what becomes of it: ``"source"``,
+    ``"target"``, ``"both"`` or ``"keep"``. It comes before ``sync.conflict``.
+
     Raises `TypeError` for a function that is not decorated as a stage: it would have no effect.
     """
 
@@ -123,6 +131,7 @@ class Pipeline:
     check: Hook | None = attrs.field(default=None, kw_only=True)
     approval: Approval | None = attrs.field(default=None, kw_only=True)
     last_check: Hook | None = attrs.field(default=None, kw_only=True)
+    decide: Decide | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         for stage in self.stages:

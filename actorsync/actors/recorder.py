@@ -25,7 +25,9 @@ from actorsync.actors.observers import Failure, Observer
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,
+    Agreed,
     Audited,
+    Conflicted,
     Event,
     NotPublished,
     Reconnecting,
@@ -57,6 +59,7 @@ from actorsync.model.operation import (
     Remove,
     Respell,
     SetMode,
+    Side,
     Skipped,
     Survey,
     Tidying,
@@ -124,11 +127,13 @@ class _Sent:
     copied: int = 0
     copied_bytes: int = 0
     resumed_bytes: int = 0
+    to_source: int = 0
 
     def count(self, done: Done) -> None:
         self.resumed_bytes += done.resumed
         if not isinstance(done.operation, Prepare):
             self.copied += 1
+            self.to_source += done.operation.side is Side.SOURCE
             self.copied_bytes += done.target.size if done.target is not None else 0
 
     def take_back(self, size: int) -> None:
@@ -157,6 +162,7 @@ class Tally:
     left_out: LeftOut = NOTHING
     failures: Failures = attrs.Factory(Failures)
     refused: str | None = None
+    conflicts: int = 0
     releases: _ReleaseTally = attrs.Factory(_ReleaseTally)
 
     def count(self, event: Event) -> None:
@@ -164,6 +170,8 @@ class Tally:
         if isinstance(event, _FINAL):
             self._settle(event)
         match event:
+            case Agreed(agreement):
+                self.adopted += agreement.source.kind is Kind.FILE
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
             case Done(Compare()):
@@ -198,6 +206,8 @@ class Tally:
                 self.audited += directories
             case Reconnecting():
                 self.reconnects += 1
+            case Conflicted():
+                self.conflicts += 1
             case RemovalsDelayed(paths):
                 self.delayed = event if paths else None
             case RemovalsWithheld(removals):

@@ -30,18 +30,21 @@ _BATCH: Final = 64
 _KEPT: Final = 60.0
 
 
-def watch(source: Source, selection: Selection) -> AbstractAsyncContextManager[Hints]:
-    """Watch a source as `Watching.watch` does; poll one that does not tell what has changed."""
-    return source.watch(selection) if isinstance(source, Watching) else polled(source, selection)
+def watch(source: Source, selection: Selection, side: str = "source") -> AbstractAsyncContextManager[Hints]:
+    """Watch a source as `Watching.watch` does; poll one that does not tell what has changed.
+
+    ``side`` is what it is to a user: with two-way, the target is watched as well.
+    """
+    return source.watch(selection) if isinstance(source, Watching) else polled(source, selection, side)
 
 
 @asynccontextmanager
-async def polled(source: Source, selection: Selection) -> AsyncIterator[Hints]:
+async def polled(source: Source, selection: Selection, side: str = "source") -> AsyncIterator[Hints]:
     """Poll a source. The contract is `Watching.watch`."""
     queue = HintQueue()
     poller = Poller(source, selection, queue)
     async with alongside(poller.run):
-        yield PollingHints(poller, queue)
+        yield PollingHints(poller, queue, why=f"the {side} does not report changes")
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from actorsync.actors.observers import Observer, require_observers
-from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
+from actorsync.actors.pipeline import AfterRun, Decide, Hook, Pipeline, Stage
 from actorsync.ending import the_cause
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.library.given_profile import Given, given_profile
@@ -42,13 +42,15 @@ async def open_sync(
     transforms: Sequence[Transform] = (),
     before_commit: Hook | None = None,
     after_run: AfterRun | None = None,
+    decide: Decide | None = None,
     observers: Sequence[Observer] = (),
     **keys: object,
 ) -> AsyncIterator[Sync]:
     """Mirror beside the block: the run begins with the block, and the block does not end before the run.
 
     ``profile``, ``overrides``, ``source``, ``target`` and ``keys`` are as in `actorsync.load_profile` and
-    `actorsync.make_profile`. ``stages``, ``before_commit`` and ``after_run`` are as in `actorsync.actors.pipeline`.
+    `actorsync.make_profile`. ``stages``, ``before_commit``, ``after_run`` and ``decide`` are as in
+    `actorsync.actors.pipeline`.
     ``transforms`` make the content of some files, see `Transform`. ``observers`` are called with each event. A plain
     function must not wait; an async function may, see `actorsync.runs.observing`. See also `Sync.events`.
 
@@ -63,7 +65,7 @@ async def open_sync(
     """
     loaded = await trio.to_thread.run_sync(given_profile, profile, overrides, source, target, keys)
     (loaded,) = _watched([loaded], is_wanted=watch)
-    added = Additions(Pipeline(tuple(stages), before_commit, after_run), transforms, observers)
+    added = Additions(Pipeline(tuple(stages), before_commit, after_run, decide=decide), transforms, observers)
     chosen = Chosen.of(loaded)
     jobs = await trio.to_thread.run_sync(jobs_for, chosen.profiles, chosen.files, added)
     async with _running(jobs, is_once=not (watch or repeat), raises_refusals=True) as syncs:

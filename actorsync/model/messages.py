@@ -267,7 +267,8 @@ def summary(report: Report) -> str:
     if report.exit_code == DRIFTED and did_nothing(report):
         return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"
     resumed = f", {size_text(report.resumed_bytes)} of it there already" if report.resumed_bytes else ""
-    parts = [f"{report.copied} copied ({size_text(report.copied_bytes)}{resumed})"]
+    back = f", {report.to_source} of them to the source" if report.to_source else ""
+    parts = [f"{report.copied} copied ({size_text(report.copied_bytes)}{resumed}{back})"]
     if report.moved:
         parts.append(f"{report.moved} moved")
     if report.modes_set:
@@ -289,6 +290,9 @@ def summary(report: Report) -> str:
     if report.drifted:
         parts.append(_drifted(report))
     way_out = f"; {_WAY_OUT}" if report.drifted else ""
+    if report.conflicts:
+        parts.append(counted(report.conflicts, "conflict"))
+        way_out += "; see them with actorsync status, and choose with actorsync resolve"
     if report.not_published is not None:
         way_out += f"; {display(report.not_published)}"
     end = f"{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
@@ -378,6 +382,8 @@ def plan_summary(report: Report, refused: int = 0) -> str:
         parts.append(f"{counted(report.directories_made, 'directory', 'directories')} to make")
     if report.removed:
         parts.append(f"{report.removed} to remove")
+    if report.conflicts:
+        parts.append(f"{counted(report.conflicts, 'conflict')} to decide")
     if refused:
         parts.append(f"{counted(refused, 'removal')} refused")
     if report.failed:

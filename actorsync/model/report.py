@@ -32,7 +32,9 @@ class Report:
     ``started_at``; they are not ``left``. ``looked_at`` is
     when the target was last looked at, like ``started_at``; None if it is not known. ``is_audit``: the run only
     compared the target with the journal. ``held`` counts the paths that were undone, and stay so until their source
-    changes. ``is_partial``: the run listed only the directories of the source in which something had changed.
+    changes. ``conflicts`` counts the paths that both sides of a two-way mirror have changed, and for which nothing was
+    done; ``to_source`` is how many of the copied files went to the source.
+    ``is_partial``: the run listed only the directories of the source in which something had changed.
     ``resumed_bytes`` is how many bytes of what was copied were on the target already, from an earlier attempt
     that was broken off, and were not sent again. ``exit_code`` is the exit code of the command line.
 
@@ -74,6 +76,8 @@ class Report:
     held: int = 0
     not_published: str | None = None
     is_partial: bool = False
+    conflicts: int = 0
+    to_source: int = 0
 
     def raise_for_failures(self) -> None:
         """Raise `RunFailed`, with the reason in one line, unless the run left the target in sync (exit code 0)."""
@@ -84,6 +88,8 @@ class Report:
         )
         more = f"; and {self.failed - _NAMED} more" if self.failed > _NAMED else ""
         of_files = f"{counted(self.failed, 'path')} failed: {named}{more}" if self.failed else "the run was stopped"
+        if self.conflicts and not self.failed:
+            of_files = f"{counted(self.conflicts, 'path')} in conflict: see actorsync status"
         raise RunFailed(self.error or self.refused or self.not_published or of_files, self.exit_code)
 
 

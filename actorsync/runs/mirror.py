@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.messages import did_nothing, unplanned_text
-from actorsync.model.operation import Copy, MakeDirectory, Move, Operation, Remove
+from actorsync.model.operation import Copy, MakeDirectory, Move, Operation, Remove, Side
 from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.publishing.rules import ResumeRule
@@ -151,7 +151,7 @@ class Mirror:
         else:
             mirror = attrs.evolve(self, options=attrs.evolve(self.options, planned=note))
             async with keeping_logins(source, target):
-                report = await mirror._supervise(source, target, journal, _ignore)
+                report = _as_planned(await mirror._supervise(source, target, journal, _ignore), steps)
         identity = self.profile.identity
         return Plan(identity, source.display, target.display, report.started_at, tuple(steps), report)
 
@@ -221,6 +221,21 @@ class Mirror:
         if options.policy.pair is not None:
             return await supervise_pair(source, target, journal.pairs, options)
         return await supervise(source, target, journal, options)
+
+
+def _as_planned(report: Report, steps: Sequence[Step]) -> Report:
+    """Return the report of a plan with the counts of what a run would do."""
+    copies = [it.operation for it in steps if isinstance(it.operation, Copy)]
+    return attrs.evolve(
+        report,
+        copied=len(copies),
+        copied_bytes=sum(it.source.size for it in copies),
+        to_source=sum(it.side is Side.SOURCE for it in copies),
+        moved=sum(isinstance(it.operation, Move) for it in steps),
+        directories_made=sum(isinstance(it.operation, MakeDirectory) for it in steps),
+        removed=sum(isinstance(it.operation, Remove) for it in steps),
+        left=0,
+    )
 
 
 def _ignore(event: Event) -> None:

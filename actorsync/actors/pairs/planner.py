@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 import attrs
 import trio
@@ -11,7 +11,9 @@ import trio
 from actorsync.actors.messages import Blocking, Fact, Settlement, Unissued, holding, in_thread
 from actorsync.actors.pairs.scanner import PairScan
 from actorsync.actors.pairs.steps import Steps
+from actorsync.actors.pipeline import Decide
 from actorsync.actors.second_look import SecondLook
+from actorsync.actors.stages import blamed
 from actorsync.actors.statistics import Statistics
 from actorsync.model.entry import Entry, Kind, Root, Scope, join, name_of, parent_of
 from actorsync.model.event import (
@@ -21,6 +23,7 @@ from actorsync.model.event import (
     Learned,
     PairScanned,
     Planned,
+    RemovalsDelayed,
     RemovalsRefused,
     Swept,
     Warned,
@@ -42,11 +45,13 @@ from actorsync.planning.pairs.conflicts import Known, Resolution, resolve, take_
 from actorsync.planning.pairs.guards import objection
 from actorsync.planning.pairs.outline import Outline, order, renamed, settle, to_confirm
 from actorsync.planning.pairs.rules import PairRule
+from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.pairs.states import State
 from actorsync.planning.pairs.verdicts import Verb, Verdict
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.temporary_names import final_of, is_aside
+from actorsync.planning.watching.shrinking import Shrinking
 
 __all__ = ["CLOCK_TRAIT", "STAMP_TRAIT", "PairMemory", "PairPlanner", "PairRules"]
 
@@ -81,6 +86,12 @@ class PairRules:
     takes: Mapping[str, Take] = attrs.Factory(dict)
     scope: Scope | None = None
     """What a partial scan covers; None for all."""
+    shrinking: Shrinking | None = None
+    """Counts removals over passes that follow one another."""
+    settling: Settling | None = None
+    """What was found gone in such passes, and waits for a second look."""
+    decide: Decide | None = None
+    """Asks the caller about each conflict."""
     planned: Callable[[Operation], None] | None = None
     """Is told each operation of a plan, which are not done then."""
 
@@ -179,7 +190,9 @@ class PairPlanner:
             for side, entries in new.items():
                 elsewhere[side] = await self.blocking(self.memory.elsewhere, side, entries)
         verdicts, moves = renamed(verdicts, elsewhere)
-        resolutions = [self._resolve(scan, it) for it in verdicts if it.verb is Verb.CONFLICT]
+        if self.rules.settling is not None:
+            verdicts = await self._settled(self.rules.settling, verdicts)
+        resolutions = [await self._resolve(scan, it) for it in verdicts if it.verb is Verb.CONFLICT]
         await self._report_conflicts([it.stays for it in resolutions if it.stays is not None])
         makes = [it.makes for it in resolutions if it.makes is not None]
         outline = Outline(
@@ -239,14 +252,30 @@ class PairPlanner:
             return verdicts
         return [it for it in verdicts if not any(it.path == path or it.path.startswith(f"{path}/") for path in shown)]
 
-    def _resolve(self, scan: PairScan, verdict: Verdict) -> Resolution:
-        path = verdict.path
+    async def _settled(self, settling: Settling, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Return the verdicts without the removals that wait: a build tool may empty its output and fill it again."""
+        now = self.wall_clock_ns() / 1e9
+        ready, waiting = settling.sort(verdicts, now, self.rules.scope)
+        if waiting:
+            first, last = min(waiting.values()), max(waiting.values())
+            await self._facts.send(RemovalsDelayed(tuple(sorted(waiting)), first, last, now))
+        return ready
+
+    async def _resolve(self, scan: PairScan, verdict: Verdict) -> Resolution:
+        path, now = verdict.path, self.wall_clock_ns()
         known = Known(
             scan.names.get(path, frozenset()), len(scan.copies.get(path, ())), is_kept=scan.kept.get(path, False)
         )
-        by_rule = "keep" if verdict.is_blocked else take_of(verdict.pair, self.rules.rule, self.clocks)
-        take = self.rules.takes.get(path) or by_rule
-        return resolve(verdict, take, known, self.rules.rule, self.wall_clock_ns())
+        take = self.rules.takes.get(path)
+        if take is None and self.rules.decide is not None:
+            conflict = Conflict(path, verdict.pair.source, verdict.pair.target, verdict.reason, now / 1e9)
+            with blamed("the hook decide"):
+                take = await self.rules.decide(conflict)
+                if take not in get_args(Take):
+                    raise ValueError(f"{take!r} is none of {', '.join(get_args(Take))}")
+        if take is None:
+            take = "keep" if verdict.is_blocked else take_of(verdict.pair, self.rules.rule, self.clocks)
+        return resolve(verdict, take, known, self.rules.rule, now)
 
     async def _report_conflicts(self, staying: Sequence[Conflict]) -> None:
         """Report the conflicts for which nothing is done, and those that have ended."""
@@ -262,18 +291,22 @@ class PairPlanner:
         """Ask the guards. Return False if nothing may be done."""
         if self.draining.is_set():
             return False
-        if self.rules.scope is not None:
-            return True  # a few directories; the whole scans before and after it are guarded
         then = await self.blocking(self.memory.roots)
         roots = {Side.SOURCE: None, Side.TARGET: None} if then is None else dict(zip(Side, then, strict=True))
         removals = [*outline.removals()]
+        if not removals and self.rules.scope is not None:
+            return True
+        agreed, shrinking = await self.blocking(self.memory.count), self.rules.shrinking
         why = objection(
             removals,
             {side: scan.of_side(side, roots[side]) for side in Side},
-            await self.blocking(self.memory.count),
+            agreed,
             self.rules.max_delete,
             any_device=self.rules.any_device,
+            most=0 if shrinking is None else shrinking.most(agreed, trio.current_time()),
         )
+        if shrinking is not None:
+            shrinking.is_refused = why is not None
         if why is not None:
             await self._facts.send(RemovalsRefused(why, len(removals)))
         return why is None

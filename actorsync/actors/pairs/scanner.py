@@ -75,14 +75,14 @@ class PairScan:
     problems: int = 0
     """How many directories could not be listed, or files not compared."""
     roots: dict[Side, Root] = attrs.Factory(dict)
-    seen: dict[Side, int] = attrs.Factory(lambda: dict.fromkeys(Side, 0))
-    """How many entries each root shows, without what is left out."""
+    seen: dict[Side, int] = attrs.Factory(dict)
+    """How many entries each root shows, without what is left out, if it was listed."""
     own: dict[Side, list[Entry]] = attrs.Factory(lambda: {side: [] for side in Side})
     """What belongs to actorsync itself, by its name."""
 
     def of_side(self, side: Side, then: Root | None) -> SideSeen:
         """Return what was seen of the root of a side."""
-        return SideSeen(self.seen[side], then, self.roots[side])
+        return SideSeen(self.seen.get(side), then, self.roots[side])
 
 
 @attrs.define(eq=False)

@@ -17,9 +17,12 @@ __all__ = ["SideSeen", "objection"]
 
 @attrs.frozen
 class SideSeen:
-    """What a run has seen of one side. ``entries`` counts what its root shows, without what is left out."""
+    """What a run has seen of one side.
 
-    entries: int
+    ``entries`` counts what its root shows, without what is left out; None if a partial run has not listed it.
+    """
+
+    entries: int | None
     then: Root | None
     now: Root
 
@@ -31,11 +34,13 @@ def objection(
     limit: DeleteLimit,
     *,
     any_device: bool = False,
+    most: int = 0,
 ) -> str | None:
     """Return why nothing may be changed, in one line that says what to do; None if the run may go on.
 
     ``agreed`` is how many entries both sides are known to have. What is gone from one side is removed on the other one,
-    so an emptied or replaced root would empty both. An unlimited ``limit`` allows everything.
+    so an emptied or replaced root would empty both. An unlimited ``limit`` allows everything. ``most`` is how many
+    entries there were lately, in earlier passes of the same process: a slow ``rm -r`` counts as a whole.
     """
     if limit.is_unlimited:
         return None
@@ -53,10 +58,12 @@ def objection(
                 f"{counted(len(of_side), 'entry', 'entries')} would be removed on the other side: nothing changed on "
                 "either side; if this is intended, run once with --set sync.any-device=true"
             )
-        if len(of_side) > (allowed := limit.limit(agreed)):
+        before = max(most, agreed)
+        if of_side and len(of_side) + before - agreed > (allowed := limit.limit(before)):
+            lately = f", {before - agreed} were removed within the last hour" if before > agreed else ""
             return (
-                f"{len(of_side)} of {agreed} entries would be removed on the {other(side).value}, more than max-delete "
-                f"allows ({allowed}): nothing changed on either side; {way_out}"
+                f"{len(of_side)} of {before} entries would be removed on the {other(side).value}{lately}, more than "
+                f"max-delete allows ({allowed}): nothing changed on either side; {way_out}"
             )
     return None
 

@@ -20,6 +20,7 @@ from actorsync.journal import Journal
 from actorsync.model.event import PassBegan
 from actorsync.model.report import Report
 from actorsync.planning.admission.ceiling import Share, Shares
+from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.watching.agenda import Agenda, Left, Turn
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.mirror import Mirror, Places
@@ -43,6 +44,9 @@ async def watch_forever(mirror: Mirror) -> int:
     locked, each secret is looked up once, and sessions stay logged in for ``watch.idle`` after their use.
     """
     mirror = mirror.with_policy(delete_settle=mirror.profile.watch.delete_settle)
+    if mirror.options.policy.pair is not None:
+        settling = Settling(mirror.profile.watch.delete_settle)
+        mirror = attrs.evolve(mirror, options=attrs.evolve(mirror.options, settling=settling))
     async with mirror.ready() as (journal, secrets):
         if mirror.is_stopped:
             return mirror.unbegun().exit_code
@@ -50,16 +54,27 @@ async def watch_forever(mirror: Mirror) -> int:
             passes = _Passes(mirror, journal, secrets, places)
             agenda = mirror.options.upcoming.agenda = agenda_of(mirror.profile)
             loop = WatchLoop(agenda, mirror.options.shutdown, mirror.options.control)
-            source, _ = await places.open()
-            watch = partial(polling.watch, source, mirror.options.policy.selection)
+            source, target = await places.open()
 
             def wake() -> None:
                 places.refresh()  # while the source comes to rest
                 loop.wake()
 
-            watcher = Watcher(watch, agenda, mirror.publish, wake)
-            code = await loop.run(watcher.run, passes.one)
+            selection = mirror.options.policy.selection
+            watches = [partial(polling.watch, source, selection)]
+            if mirror.options.policy.pair is not None:
+                watches.append(partial(polling.watch, target, selection, "target"))
+            watchers = [Watcher(watch, agenda, mirror.publish, wake) for watch in watches]
+            code = await loop.run(partial(_all_of, watchers), passes.one)
         return mirror.unbegun().exit_code if code is None else code
+
+
+async def _all_of(watchers: Sequence[Watcher], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run several watchers. ``task_status`` is started when none of them misses a change any more."""
+    async with trio.open_nursery() as nursery:
+        for watcher in watchers:
+            await nursery.start(watcher.run)
+        task_status.started()
 
 
 def agenda_of(profile: Profile) -> Agenda:
