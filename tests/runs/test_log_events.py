@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import actorsync
-from actorsync.events import Done, Event
+from actorsync.events import Conflict, Conflicted, Done, Entry, Event, Kind
 from actorsync.profile import Profile
 from actorsync.runs.log_events import log_observer
 from tests.support.every_event import EVERY_EVENT
@@ -52,6 +52,13 @@ def test_every_event_can_be_logged(event: Event, caplog: pytest.LogCaptureFixtur
     assert observe is not None, "pytest has set logging up"
     observe(event)
     assert all(text and "\n" not in text for _, text in logged(caplog))
+
+
+def test_conflict_is_logged_as_an_error_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    observe = log_observer()
+    assert observe is not None, "pytest has set logging up"
+    observe(Conflicted(Conflict("d/\n", Entry("d/\n", Kind.FILE), None, "changed on both sides, and different")))
+    assert logged(caplog) == [("ERROR", "conflict: d/\\x0a: changed on both sides, and different")]
 
 
 def test_nothing_observes_where_logging_is_not_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
