@@ -28,11 +28,13 @@ from actorsync.model.event import (
 from actorsync.model.operation import Copy, Done, Failed, MakeDirectory, Move, Operation, Remove, Side, Skipped
 from actorsync.model.pair import Agreement, Conflict, Doubt, other
 from actorsync.model.row import encode
-from tests.unit.journal.test_model import DIGESTS, NUMBERS, PATHS, TEMPORARIES, entries, is_below
+from tests.unit.journal.test_model import DIGESTS, NUMBERS, PATHS, entries, is_below
 
 SIDES = st.sampled_from(list(Side))
 DOUBTS = st.integers(0, 15).map(Doubt)
 ROOTS = st.builds(Root, entries(st.just("")), NUMBERS)
+#: Some are those of what was set aside. Any name may be used on both sides.
+TEMPORARIES = st.lists(PATHS | PATHS.map(lambda path: f"{path}.actorsync+0-x"), max_size=3).map(tuple)
 TIMES = Doubt.SOURCE_TIME | Doubt.TARGET_TIME
 
 
@@ -93,7 +95,7 @@ class Model:
 
     pairs: dict[str, Agreement] = attrs.Factory(dict)
     conflicts: dict[str, Conflict] = attrs.Factory(dict)
-    intents: dict[str, Side] = attrs.Factory(dict)
+    intents: set[tuple[str, Side]] = attrs.Factory(set)
     roots: tuple[Root, Root] | None = None
 
     def apply(self, fact: Event) -> None:
@@ -116,7 +118,7 @@ class Model:
                 if not any(is_below(it, path) for it in self.pairs):
                     self.pairs.pop(path, None)
             case Intended(temporaries, side=side):
-                self.intents |= {path: self.intents.get(path, side) for path in temporaries}
+                self.intents |= {(path, side) for path in temporaries}
             case Swept(temporaries, side=side):
                 self.sweep(temporaries, side)
             case Conflicted(conflict):
@@ -166,13 +168,13 @@ class Model:
         self.pairs = {it: pair for it, pair in self.pairs.items() if it != path and not is_below(it, path)}
 
     def sweep(self, temporaries: tuple[str, ...], side: Side) -> None:
-        self.intents = {it: of for it, of in self.intents.items() if it not in temporaries or of is not side}
+        self.intents -= {(path, side) for path in temporaries}
 
     def check(self, journal: Journal, directories: set[str]) -> None:
         memory = journal.pairs
         assert (memory.is_fresh, memory.roots(), memory.count()) == (self.roots is None, self.roots, len(self.pairs))
         for side in Side:
-            assert {it.path for it in memory.pending(side)} == {it for it, of in self.intents.items() if of is side}
+            assert {it.path for it in memory.pending(side)} == {it for it, of in self.intents if of is side}
         assert [(it, it.since) for it in memory.conflicts()] == [
             (it, it.since) for it in sorted(self.conflicts.values(), key=lambda it: encode(it.path))
         ]
