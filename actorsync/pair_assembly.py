@@ -127,7 +127,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
             options.shrinking,
             options.settling,
             options.pipeline.decide,
-            options.planned,
+            options.is_plan,
         ),
         looks=looks,
         clocks=clocks,
@@ -173,7 +173,7 @@ async def _recover(
     unsettled: set[str] = set()
     for side, place in places.items():
         pending = memory.pending(side)
-        if pending and options.planned is not None:
+        if pending and options.is_plan:
             unsettled |= {it.final for it in pending if it.final is not None and it.is_aside}
         elif pending:
             recovery = Recovery(

@@ -51,7 +51,8 @@ async def supervise_pair(source: Endpoint, target: Endpoint, memory: PairMemory,
     """Keep both sides in step once, and return the report. Ends as `actorsync.supervisor.supervise` does."""
     actors, policy, clock = assemble_pair(source, target, memory, options), options.policy, options.clock
     ending = Ending(actors, target, options, clock.wall_ns() / 1e9, trio.current_time())
-    actors.recorder.publish(Started(source.display, target.display, policy.connections, policy.is_automatic))
+    started = Started(source.display, target.display, policy.connections, policy.is_automatic, is_two_way=True)
+    actors.recorder.publish(started)
     failures = (actors.recorder.failure, *(listener.failure for listener in options.listeners))
     options.shares.join()
     try:

@@ -25,7 +25,6 @@ from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import Journal
 from actorsync.model.entry import Entry
 from actorsync.model.event import Event
-from actorsync.model.operation import Operation
 from actorsync.model.pair import Take
 from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
@@ -157,8 +156,8 @@ class RunOptions:
     ``shares`` is what it may have of the logins that several runs share.
     ``upcoming`` tells displays what comes next while the source is watched.
     ``begun`` is called when the journal is open and the secrets are known: the run cannot be refused any more.
-    ``takes`` are the choices of the user for paths of a two-way mirror that are in conflict. ``planned`` is called with
-    each operation of a two-way run, which then does none of them.
+    ``takes`` are the choices of the user for paths of a two-way mirror that are in conflict. With ``is_plan``, such a
+    run does nothing, and reports its operations as if it had.
     ``settling`` lets the removals of a two-way run wait for a later pass that finds the entry gone as well.
     ``shrinking`` lets the removal guards count over passes that follow one another; None for a single run.
 
@@ -184,7 +183,7 @@ class RunOptions:
     shrinking: Shrinking | None = None
     settling: Settling | None = None
     takes: Mapping[str, Take] = attrs.Factory(dict)
-    planned: Callable[[Operation], None] | None = None
+    is_plan: bool = False
 
     def __attrs_post_init__(self) -> None:
         require_observers(self.observers)

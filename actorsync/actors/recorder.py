@@ -170,8 +170,8 @@ class Tally:
         if isinstance(event, _FINAL):
             self._settle(event)
         match event:
-            case Agreed(agreement):
-                self.adopted += agreement.source.kind is Kind.FILE
+            case Agreed(agreement, is_new):
+                self.adopted += is_new and agreement.source.kind is Kind.FILE
             case Adopted(source):  # first: the most frequent event of a survey
                 self.adopted += source.kind is Kind.FILE
             case Done(Compare()):

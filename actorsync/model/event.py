@@ -84,6 +84,8 @@ class Started:
     target: str
     connections: int
     automatic: bool = False
+    is_two_way: bool = False
+    """Whether changes of both sides are carried over."""
 
 
 @attrs.frozen
@@ -176,9 +178,13 @@ class Confirmed:
 
 @attrs.frozen
 class Agreed:
-    """Both sides of a two-way mirror were found to have the same content, without a transfer."""
+    """Both sides of a two-way mirror were found to have the same content, without a transfer.
+
+    ``is_new``: they had not agreed on the path before.
+    """
 
     agreement: Agreement
+    is_new: bool = True
 
 
 @attrs.frozen

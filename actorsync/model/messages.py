@@ -213,7 +213,7 @@ def result_of(report: Report) -> str:
 def did_nothing(report: Report) -> bool:
     """Return whether a run changed nothing and has nothing left to do, or ended before it could do anything."""
     done = report.copied + report.moved + report.directories_made + report.removed + report.adopted + report.modes_set
-    return not (done or report.failed or report.skipped or report.left)
+    return not (done or report.failed or report.skipped or report.left or report.conflicts)
 
 
 def only_waits(report: Report) -> bool:

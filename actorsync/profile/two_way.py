@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actorsync.profile.release import PublishTable
 from actorsync.profile.schema import Profile
 from actorsync.profile.values.readers import MOST_CONNECTIONS
 
@@ -25,7 +26,7 @@ def fault_of_two_way(profile: Profile) -> tuple[str, str] | None:
         return "sync.links", 'with sync.mode = "two-way", what is behind a link cannot be replaced; remove it'
     if profile.publish.mode == "burst":
         return "publish.mode", _MIRROR_ONLY
-    if profile.publish.order:
+    if profile.publish.order != PublishTable().order:
         return "publish.order", _MIRROR_ONLY
     if profile.publish.remove_after:
         return "publish.remove-after", _MIRROR_ONLY

@@ -79,7 +79,9 @@ def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
                 yield logging.DEBUG, " ".join(change)
         case Started(source, target, connections):
             many = counted(connections, "connection")
-            yield logging.INFO, f"mirroring {display(source)} to {display(target)}, {many}"
+            both = f"keeping {display(source)} and {display(target)} in step"
+            where = both if event.is_two_way else f"mirroring {display(source)} to {display(target)}"
+            yield logging.INFO, f"{where}, {many}"
         case WatchStarted(why=why):
             yield (logging.WARNING if why else logging.INFO), watch_text(event)
         case WatchLost():

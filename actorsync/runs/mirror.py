@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.messages import did_nothing, unplanned_text
-from actorsync.model.operation import Copy, MakeDirectory, Move, Operation, Remove, Side
+from actorsync.model.operation import Copy, Done, MakeDirectory, Move, Remove
 from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.publishing.rules import ResumeRule
@@ -140,18 +140,22 @@ class Mirror:
         """Make the plan of a two-way run: it lists both sides, and does nothing of what follows."""
         steps: list[Step] = []
 
-        def note(operation: Operation) -> None:
-            if isinstance(operation, Copy | MakeDirectory | Move | Remove):
-                there = operation.over if isinstance(operation, Copy) else None
-                steps.append(Step(operation, operation.target if isinstance(operation, Move | Remove) else there))
+        def note(event: Event) -> None:
+            match event:
+                case Done(Copy() as operation):
+                    steps.append(Step(operation, operation.over))
+                case Done(Move() | Remove() as operation):
+                    steps.append(Step(operation, operation.target))
+                case Done(MakeDirectory() as operation):
+                    steps.append(Step(operation, None))
 
         source, target = places or open_endpoints(self.profile, secrets)
         if self.is_stopped:
             report = self.unbegun()
         else:
-            mirror = attrs.evolve(self, options=attrs.evolve(self.options, planned=note))
+            mirror = attrs.evolve(self, options=attrs.evolve(self.options, is_plan=True))
             async with keeping_logins(source, target):
-                report = _as_planned(await mirror._supervise(source, target, journal, _ignore), steps)
+                report = await mirror._supervise(source, target, journal, note)
         identity = self.profile.identity
         return Plan(identity, source.display, target.display, report.started_at, tuple(steps), report)
 
@@ -221,22 +225,3 @@ class Mirror:
         if options.policy.pair is not None:
             return await supervise_pair(source, target, journal.pairs, options)
         return await supervise(source, target, journal, options)
-
-
-def _as_planned(report: Report, steps: Sequence[Step]) -> Report:
-    """Return the report of a plan with the counts of what a run would do."""
-    copies = [it.operation for it in steps if isinstance(it.operation, Copy)]
-    return attrs.evolve(
-        report,
-        copied=len(copies),
-        copied_bytes=sum(it.source.size for it in copies),
-        to_source=sum(it.side is Side.SOURCE for it in copies),
-        moved=sum(isinstance(it.operation, Move) for it in steps),
-        directories_made=sum(isinstance(it.operation, MakeDirectory) for it in steps),
-        removed=sum(isinstance(it.operation, Remove) for it in steps),
-        left=0,
-    )
-
-
-def _ignore(event: Event) -> None:
-    pass

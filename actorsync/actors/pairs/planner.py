@@ -8,7 +8,7 @@ from typing import Final, Protocol, get_args
 import attrs
 import trio
 
-from actorsync.actors.messages import Blocking, Fact, Settlement, Unissued, holding, in_thread
+from actorsync.actors.messages import Blocking, Fact, Settlement, Several, Unissued, holding, in_thread
 from actorsync.actors.pairs.scanner import PairScan
 from actorsync.actors.pairs.steps import Steps
 from actorsync.actors.pipeline import Decide
@@ -31,6 +31,7 @@ from actorsync.model.event import (
 from actorsync.model.operation import (
     Batch,
     Copy,
+    Done,
     Failed,
     Maintain,
     MakeDirectory,
@@ -92,8 +93,8 @@ class PairRules:
     """What was found gone in such passes, and waits for a second look."""
     decide: Decide | None = None
     """Asks the caller about each conflict."""
-    planned: Callable[[Operation], None] | None = None
-    """Is told each operation of a plan, which are not done then."""
+    is_plan: bool = False
+    """Whether nothing is done: operations are reported as if they were."""
 
 
 @attrs.define(eq=False)
@@ -143,9 +144,8 @@ class PairPlanner:
                 self.is_complete = not self.draining.is_set()
                 return
             await self._announce(steps)
-            if self.rules.planned is not None:
-                for operation in (it for step in steps for it in step):
-                    self.rules.planned(operation)
+            if self.rules.is_plan:
+                await facts.send(Several([_as_done(operation) for step in steps for operation in step]))
                 self.is_complete = True
                 return
             for resolution in resolutions:
@@ -375,3 +375,12 @@ class PairPlanner:
 
     async def _learn(self, name: str, text: str) -> None:
         await self._facts.send(Learned(Side.TARGET, name, text))
+
+
+def _as_done(operation: Operation) -> Done:
+    """Return the outcome that a plan shows for an operation that it does not do."""
+    match operation:
+        case Copy(source) | MakeDirectory(source) | Move(source):
+            return Done(operation, source, source)
+        case _:
+            return Done(operation)

@@ -351,7 +351,7 @@ class PairScanner:
         pair = verdict.pair
         match verdict.verb:
             case Verb.AGREE:
-                events.append(Agreed(self._agreement(verdict)))
+                events.append(Agreed(self._agreement(verdict), is_new=pair.agreement is None))
             case Verb.FORGET:
                 events.append(Forgotten(pair.path))
             case Verb.LEAVE:

@@ -314,9 +314,11 @@ class Lines(Output):
                     return []
                 self._has_started = True
                 often = f" every {self._every}" if self._every else ""
-                where = f"{display(source)} to {display(target)}"
+                where = f"{self._verb} {display(source)} to {display(target)}"
+                if event.is_two_way:
+                    where = f"keeping {display(source)} and {display(target)} in step"
                 many = f"{'up to ' if automatic else ''}{counted(connections, 'connection')}"
-                return [f"{self._verb} {where}{often}, {many}"]
+                return [f"{where}{often}, {many}"]
             case WatchStarted() | WatchLost():
                 self.watching = watch_text(event) if isinstance(event, WatchStarted) else self.watching
                 return [watch_text(event)]
