@@ -35,7 +35,6 @@ from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.publishing.rules import ResumeRule
-from actorsync.planning.temporary_names import is_aside
 from actorsync.policy import RunOptions
 
 if TYPE_CHECKING:
@@ -175,7 +174,7 @@ async def _recover(
     for side, place in places.items():
         pending = memory.pending(side)
         if pending and options.is_plan:
-            unsettled |= {it.final for it in pending if it.final is not None and is_aside(it.path)}
+            unsettled |= {it.final for it in pending if it.final is not None and it.is_aside}
         elif pending:
             recovery = Recovery(
                 side,

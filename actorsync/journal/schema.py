@@ -82,11 +82,10 @@ CREATE TABLE records (
     PRIMARY KEY (directory, name)
 ) WITHOUT ROWID;
 
--- temporaries that may exist, and the file that each is for. No side: a temporary on the target, of any run. Those of
--- a two-way run on the source, and what it has set aside, have a side: only such a run may look at them
+-- temporaries that may exist on the target, and the file that each is for
 CREATE TABLE intents (
     path BLOB NOT NULL PRIMARY KEY CHECK (path >= x''),
-    final BLOB, size, mtime, side TEXT
+    final BLOB, size, mtime
 ) WITHOUT ROWID;
 
 -- no report: still running, or killed
@@ -116,7 +115,7 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
 #: Without the temporaries of an open release: those are renamed, not swept.
 _PENDING: Final = """SELECT path, final, size, mtime FROM intents
-    WHERE side IS NULL AND path NOT IN (SELECT temporary FROM publication) ORDER BY path"""
+    WHERE path NOT IN (SELECT temporary FROM publication) ORDER BY path"""
 
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS files ON records (source_inode) WHERE source_kind = 1"
 _SAME_FILE: Final = """SELECT 1 FROM records WHERE source_kind = 1 AND source_inode = ?

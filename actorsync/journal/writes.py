@@ -76,7 +76,7 @@ __all__ = ["write_facts"]
 _DIRECTORIES: Final = "SELECT name FROM records WHERE directory = ? AND name > x'' AND target_kind = 2"
 _UPSERT_TROUBLE: Final = "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # The event for a temporary may come twice: see `Intended`.
-_INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?, NULL)
+_INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?)
     ON CONFLICT (path) DO UPDATE SET final = excluded.final, size = excluded.size, mtime = excluded.mtime"""
 _DELETE: Final = "DELETE FROM records WHERE directory = ? AND name = ?"
 # An empty digest marks a record as doomed. A digest that it had stays as the checksum.

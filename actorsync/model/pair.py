@@ -84,13 +84,14 @@ class Pending:
     """A name that a run has used on a side, and that may be there: a temporary, or what was set aside.
 
     ``final`` is the path that it is for, or had; None if that is not known. ``size`` and ``mtime_ns`` are those of the
-    file that was to be there.
+    file that was to be there. ``is_aside``: a two-way run has set it aside, so it may be the only version of a file.
     """
 
     path: str
     final: str | None
     size: int | None = None
     mtime_ns: int | None = None
+    is_aside: bool = attrs.field(default=False, kw_only=True)
 
 
 def other(side: Side) -> Side:

@@ -22,7 +22,7 @@ from actorsync.model.pair import Agreement, Pending
 from actorsync.model.text import display
 from actorsync.planning.pairs.copies import conflict_name
 from actorsync.planning.pairs.states import is_same_time
-from actorsync.planning.temporary_names import final_of, is_aside
+from actorsync.planning.temporary_names import final_of
 
 __all__ = ["Recovery"]
 
@@ -62,14 +62,14 @@ class Recovery:
         self, session: Session, pending: Sequence[Pending], facts: trio.MemorySendChannel[Fact]
     ) -> set[str]:
         unsettled: set[str] = set()
-        asides = [it for it in pending if is_aside(it.path)]
+        asides = [it for it in pending if it.is_aside]
         # First: a temporary may be all that there is of a file whose old version is aside, but its source has it.
         for item in asides:
             if await self._give_back(session, item, facts):
                 await facts.send(Swept((item.path,), side=self.side))
             elif item.final is not None:
                 unsettled.add(item.final)
-        temporaries = [it.path for it in pending if not is_aside(it.path)]
+        temporaries = [it.path for it in pending if not it.is_aside]
         results = await session.sweep(temporaries) if temporaries else []
         swept = tuple(path for path, gone in zip(temporaries, results, strict=True) if gone is True)
         if swept:

@@ -69,13 +69,15 @@ _ELSEWHERE: Final = """SELECT directory, name FROM pairs WHERE {side}_kind = 1 A
     AND {side}_size = ? AND {side}_mtime = ? AND NOT (directory = ? AND name = ?) ORDER BY directory, name"""
 _CONFLICTS: Final = f"SELECT path, since, reason, {_HALVES} FROM conflicts"  # noqa: S608
 #: Without the temporaries of a release that a mirror of the same name has begun, and will finish.
-_PENDING: Final = """SELECT path, final, size, mtime FROM intents
-    WHERE side = ? OR (side IS NULL AND ? AND path NOT IN (SELECT temporary FROM publication)) ORDER BY path"""
-_INTEND: Final = """INSERT INTO intents VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (path) DO UPDATE SET final = excluded.final, size = excluded.size, mtime = excluded.mtime"""
+_PENDING: Final = """SELECT path, 1, final, size, mtime FROM pair_intents WHERE side = ?
+    UNION ALL SELECT path, 0, final, size, mtime FROM intents
+    WHERE ? AND path NOT IN (SELECT temporary FROM publication) ORDER BY path"""
+_INTEND: Final = "INSERT OR REPLACE INTO pair_intents VALUES (?, ?, ?, ?, ?)"
+_INTEND_TEMPORARY: Final = "INSERT OR REPLACE INTO intents VALUES (?, ?, ?, ?)"
 #: A part of a file that a mirror of the same name has sent.
 _DROP_KEPT: Final = "DELETE FROM kept WHERE temporary = ?"
-_DROP_INTENT: Final = "DELETE FROM intents WHERE path = ? AND (side = ? OR (side IS NULL AND ?))"
+_DROP_INTENT: Final = "DELETE FROM pair_intents WHERE path = ? AND side = ?"
+_DROP_TEMPORARY: Final = "DELETE FROM intents WHERE path = ?"
 _UPSERT_CONFLICT: Final = "INSERT OR REPLACE INTO conflicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -168,8 +170,8 @@ def read_pending(connection: sqlite3.Connection, side: Side) -> list[Pending]:
     """Return the temporaries of a side, and what was set aside there, in order of their paths."""
     rows = connection.execute(_PENDING, (side.value, side is Side.TARGET))
     return [
-        Pending(decode(path), None if final is None else decode(final), size, mtime)
-        for path, final, size, mtime in rows
+        Pending(name, None if final is None else decode(final), size, mtime, is_aside=bool(is_ours) and is_aside(name))
+        for name, is_ours, final, size, mtime in ((decode(path), *rest) for path, *rest in rows)
     ]
 
 
@@ -243,7 +245,7 @@ def drop_conflict(connection: sqlite3.Connection, path: str) -> None:
 def write_intents(connection: sqlite3.Connection, paths: Iterable[str], side: Side, source: Entry | None) -> None:
     """Record names that may be on a side from now on, and the file that they are for.
 
-    What is set aside on the target has a side as well: a mirror that sweeps its temporaries must not take it for one.
+    A mirror of the same name sweeps its temporaries unseen, and must not take for one what is set aside on the target.
     """
     final = size = mtime = None
     if source is not None:
@@ -251,13 +253,16 @@ def write_intents(connection: sqlite3.Connection, paths: Iterable[str], side: Si
         if source.kind is Kind.FILE:
             size, mtime = fit(source.size), fit(source.mtime_ns)
     for path in paths:
-        of_side = None if side is Side.TARGET and not is_aside(path) else side.value
-        connection.execute(_INTEND, (encode(path), final, size, mtime, of_side))
+        if side is Side.TARGET and not is_aside(path):
+            connection.execute(_INTEND_TEMPORARY, (encode(path), final, size, mtime))
+        else:
+            connection.execute(_INTEND, (encode(path), side.value, final, size, mtime))
 
 
 def drop_intents(connection: sqlite3.Connection, paths: Iterable[str], side: Side) -> None:
     """Forget names that are not on a side any more."""
-    paths = [*paths]
+    names = [encode(path) for path in paths]
+    connection.executemany(_DROP_INTENT, [(name, side.value) for name in names])
     if side is Side.TARGET:
-        connection.executemany(_DROP_KEPT, [(encode(path),) for path in paths])
-    connection.executemany(_DROP_INTENT, [(encode(path), side.value, side is Side.TARGET) for path in paths])
+        for statement in (_DROP_TEMPORARY, _DROP_KEPT):
+            connection.executemany(statement, [(name,) for name in names])

@@ -26,6 +26,12 @@ CREATE TABLE conflicts (
     target_kind CHECK (target_kind BETWEEN 1 AND 4), target_size, target_mtime, target_ctime, target_inode, target_mode
 ) WITHOUT ROWID;
 
+-- names that may be there and that only a two-way run may look at: what it has set aside on either side, and its
+-- temporaries on the source. Those on the target are in intents
+CREATE TABLE pair_intents (
+    path BLOB NOT NULL CHECK (path >= x''), side TEXT NOT NULL, final BLOB, size, mtime, PRIMARY KEY (path, side)
+) WITHOUT ROWID;
+
 -- for people
 CREATE VIEW agreed AS SELECT
     CAST(CASE WHEN directory = x'' THEN name ELSE directory || '/' || name END AS TEXT) AS path,
@@ -37,5 +43,5 @@ CREATE VIEW agreed AS SELECT
     FROM pairs;
 """
 
-#: What brings a journal of version 6 to version 7. An intent without a side is a temporary on the target.
-STEP: Final = (*TABLES.split(";")[:-1], "ALTER TABLE intents ADD COLUMN side TEXT")
+#: What brings a journal of version 6 to version 7.
+STEP: Final = tuple(TABLES.split(";")[:-1])
