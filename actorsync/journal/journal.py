@@ -43,13 +43,14 @@ from actorsync.journal.file import (
     naming,
     open_pair,
 )
+from actorsync.journal.pairs import rows as pairs
 from actorsync.journal.pairs.memory import PairMemory
 from actorsync.journal.trash_memory import TrashMemory
 from actorsync.journal.values import meta
 from actorsync.journal.values.paths import MANY
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import WHOLE_TREE, Entry, Listing, Root, ScanComplete
-from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
+from actorsync.model.event import MemoryVoided, Parked, Resized, SurveyComplete, is_durable
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Publish, Side
 from actorsync.model.report import Report
@@ -216,6 +217,18 @@ class Journal:
                 return fact.scope != WHOLE_TREE or fact.root == self.root()
             case _:
                 return False
+
+    def begin_mode(self, *, is_two_way: bool) -> None:
+        """Forget what the profile remembers of its other mode, because the run that begins will not keep that up.
+
+        So a change of mode is a first run: nothing follows from what was so before the change. Names of temporaries,
+        and of what was set aside, are kept.
+        """
+        with self._read() as connection:
+            is_known = schema.holds_any(connection) if is_two_way else pairs.holds_any(connection)
+        if is_known:
+            memory = self if is_two_way else self.pairs
+            memory.apply([MemoryVoided("is of the other mode")])
 
     def begin_run(self, started_at: float) -> int:
         """Record that a run began, and return its number. Only the last hundred runs are kept."""

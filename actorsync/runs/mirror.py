@@ -222,6 +222,8 @@ class Mirror:
         for field, value in attrs.asdict(Statistics(), recurse=False).items():
             setattr(self.options.statistics, field, value)
         options = attrs.evolve(self.options, observers=[observer, *self.options.observers])
+        is_two_way = options.policy.pair is not None
+        await trio.to_thread.run_sync(partial(journal.begin_mode, is_two_way=is_two_way))
         if options.policy.pair is not None:
             return await supervise_pair(source, target, journal.pairs, options)
         return await supervise(source, target, journal, options)
