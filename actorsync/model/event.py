@@ -18,6 +18,7 @@ from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.operation import Audit, Done, Look, Move, Outcome, Publish, Remove, Side, Skipped
 from actorsync.model.pair import Agreement, Conflict
 from actorsync.model.report import Report
+from actorsync.model.text import display
 from actorsync.model.trash import Trashed
 
 __all__ = [
@@ -86,6 +87,11 @@ class Started:
     automatic: bool = False
     is_two_way: bool = False
     """Whether changes of both sides are carried over."""
+
+    def text(self, verb: str = "mirroring") -> str:
+        """Return what the run does with its two sides, as in ``mirroring a to b``."""
+        source, target = display(self.source), display(self.target)
+        return f"keeping {source} and {target} in step" if self.is_two_way else f"{verb} {source} to {target}"
 
 
 @attrs.frozen

@@ -32,7 +32,15 @@ from actorsync.model.event import (
     WatchLost,
     WatchStarted,
 )
-from actorsync.model.messages import change_of, did_nothing, named, parking_text, summary, trouble_in, watch_text
+from actorsync.model.messages import (
+    change_of,
+    did_nothing,
+    named,
+    parking_text,
+    summary,
+    trouble_in,
+    watch_text,
+)
 from actorsync.model.operation import Done, Failed, Fault
 from actorsync.model.text import counted, display
 
@@ -77,11 +85,8 @@ def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
         case Done():
             if _LOGGER.isEnabledFor(logging.DEBUG) and (change := change_of(event)) is not None:
                 yield logging.DEBUG, " ".join(change)
-        case Started(source, target, connections):
-            many = counted(connections, "connection")
-            both = f"keeping {display(source)} and {display(target)} in step"
-            where = both if event.is_two_way else f"mirroring {display(source)} to {display(target)}"
-            yield logging.INFO, f"{where}, {many}"
+        case Started(connections=connections):
+            yield logging.INFO, f"{event.text()}, {counted(connections, 'connection')}"
         case WatchStarted(why=why):
             yield (logging.WARNING if why else logging.INFO), watch_text(event)
         case WatchLost():

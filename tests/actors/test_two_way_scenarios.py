@@ -6,23 +6,18 @@ Each scenario that is skipped says why.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final
 
 import pytest
 
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.model.entry import Kind, join, parent_of
 from actorsync.model.operation import Copy, Done, Move
 from actorsync.planning.pairs.rules import ConflictRule
 from actorsync.profile.values.units import MaxDelete
 from tests.support import two_way
 from tests.support.two_way import TwoTrees
-
-_FILE: Final = Path(two_way.__file__).with_name("two_way_scenarios.json")
-SCENARIOS: Final[list[dict[str, Any]]] = json.loads(_FILE.read_text())["scenarios"]
+from tests.support.two_way_scenarios import SCENARIOS, change, expected, put, versions, walk
 
 _RULES: Final[dict[str, ConflictRule]] = {
     "two-way-safe": "keep",
@@ -64,87 +59,8 @@ def _rule_of(scenario: Mapping[str, Any]) -> ConflictRule:
     return rules[policy["resolve"]]
 
 
-_YEARS: Final = {"2000": 0, "2001": 1, "2002": 2, "2004": 4, "2005": 5, "2006": 6, "later": 9}
-
-
-def _mtime(text: str | None) -> int | None:
-    """Return a time for a date of a scenario: only the order of the dates matters."""
-    if text is None:
-        return None
-    year, _, rest = text.partition("-")
-    return 10**18 + _YEARS[year] * 10**16 + int(rest.replace("-", "") or 0) * 10**12
-
-
-def _walk(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield paths with what is there, parents first: None for a directory."""
-    for name, what in tree.items():
-        path = join(above, name)
-        is_directory = isinstance(what, Mapping) and not any(key.startswith("$") for key in what)
-        yield path, None if is_directory else what
-        if is_directory:
-            yield from _walk(what, path)
-
-
-def _content(what: Any) -> str | None:
-    """Return the content of a file; None for what is no file."""
-    if isinstance(what, str):
-        return what
-    return what.get("$text") if isinstance(what, Mapping) else None
-
-
-def _put(endpoint: MemoryEndpoint, path: str, what: Any) -> None:
-    content = _content(what)
-    if what is None:
-        endpoint.mkdir(path)
-    elif content is not None:
-        endpoint.write(path, content.encode(), _mtime(what.get("mtime")) if isinstance(what, Mapping) else None)
-    else:  # left out, or not to be looked at: to a run it is there, and that is all
-        endpoint.put_special(path, Kind.OTHER)
-
-
-def _change(endpoint: MemoryEndpoint, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Make a tree into another one, as users would: a file that has moved is moved."""
-    old, new = dict(_walk(before)), dict(_walk(after))
-    gone = [path for path in old if path not in new or not _is_alike(old[path], new[path])]
-    come = [path for path in new if path not in old or not _is_alike(old[path], new[path])]
-    moved: dict[str, str] = {}
-    for path in come:
-        content = _content(new[path])
-        places = [it for it in gone if content and _content(old[it]) == content and it not in moved]
-        places = [it for it in places if not path.startswith(f"{it}/")]
-        if places and path not in old:
-            moved[places[0]] = path
-    for path, place in moved.items():
-        for above in [it for it in come if place.startswith(f"{it}/")]:
-            if new[above] is None and endpoint.find(above) is None:
-                endpoint.mkdir(above)
-        if (parent_of(place) in old and old[parent_of(place)] is None) or endpoint.find(parent_of(place)) is not None:
-            endpoint.rename(path, place)
-    for path in sorted(gone, reverse=True):
-        if path not in moved and endpoint.find(path) is not None:
-            kinds = old[path] is None, path in new and new[path] is None
-            if _content(old[path]) is None or path not in new or _content(new[path]) is None or any(kinds):
-                endpoint.delete(path)
-    for path in come:
-        if path not in moved.values() and not (new[path] is None and endpoint.find(path) is not None):
-            _put(endpoint, path, new[path])
-
-
-def _is_alike(one: Any, two: Any) -> bool:
-    return (one is None) == (two is None) and (one == two)
-
-
-def _expected(tree: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return what must be there by path, without what is left out."""
-    return {path: _content(it) for path, it in _walk(tree) if it is None or _content(it) is not None}
-
-
 def _shown(endpoint: MemoryEndpoint) -> dict[str, str | None]:
     return {path: None if content is None else content.decode() for path, content in two_way.tree_of(endpoint).items()}
-
-
-def _versions(tree: Mapping[str, str | None]) -> list[str]:
-    return sorted(content for content in tree.values() if content is not None)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=[it["id"] for it in SCENARIOS])
@@ -158,17 +74,17 @@ async def test_scenario(scenario: dict[str, Any]) -> None:
     trees = TwoTrees()
     limit = MaxDelete(int(scenario["max_delete"].rstrip("%")), is_percent=True) if "max_delete" in scenario else None
     for side in (trees.source, trees.target):
-        for path, what in _walk(scenario["agreed"]):
-            _put(side, path, what)
+        for path, what in walk(scenario["agreed"]):
+            put(side, path, what)
     if scenario.get("history") != "none":
         agreed = await trees.run()
         assert agreed.report.exit_code == 0, agreed.report
     trees.wait()
-    _change(trees.source, scenario["agreed"], scenario["source"])
-    _change(trees.target, scenario["agreed"], scenario["target"])
+    change(trees.source, scenario["agreed"], scenario["source"])
+    change(trees.target, scenario["agreed"], scenario["target"])
     trees.wait()
     before = _shown(trees.source), _shown(trees.target)
-    assert before == (_expected(scenario["source"]), _expected(scenario["target"]))
+    assert before == (expected(scenario["source"]), expected(scenario["target"]))
     done = await trees.run(rule, max_delete=limit or two_way.ALL, by_content=scenario.get("compare") == "checksum")
     expect = scenario["expect"]
     after = _shown(trees.source), _shown(trees.target)
@@ -176,10 +92,10 @@ async def test_scenario(scenario: dict[str, Any]) -> None:
         assert done.report.exit_code == 4
         assert after == before
         return
-    wanted = [_expected(expect[side]) for side in ("source", "target")]
+    wanted = [expected(expect[side]) for side in ("source", "target")]
     if rule == "both" and expect["conflicts"]:
         assert after[0] == after[1]
-        assert _versions(after[0]) == _versions(wanted[0])
+        assert versions(after[0]) == versions(wanted[0])
     else:
         assert after == (wanted[0], wanted[1])
     if rule == "keep":

@@ -304,7 +304,7 @@ class Lines(Output):
     def lines_of(self, event: Event) -> Sequence[str]:
         """Return the lines of an event, without those that would only repeat earlier ones."""
         match event:
-            case Started(source, target, connections, automatic):
+            case Started(connections=connections, automatic=automatic):
                 self._progress_at = trio.current_time() + _PROGRESS_SECONDS
                 self._reported.clear()
                 self._parked, self._withheld, self._withheld_before = 0, "", self._withheld
@@ -314,11 +314,8 @@ class Lines(Output):
                     return []
                 self._has_started = True
                 often = f" every {self._every}" if self._every else ""
-                where = f"{self._verb} {display(source)} to {display(target)}"
-                if event.is_two_way:
-                    where = f"keeping {display(source)} and {display(target)} in step"
                 many = f"{'up to ' if automatic else ''}{counted(connections, 'connection')}"
-                return [f"{where}{often}, {many}"]
+                return [f"{event.text(self._verb)}{often}, {many}"]
             case WatchStarted() | WatchLost():
                 self.watching = watch_text(event) if isinstance(event, WatchStarted) else self.watching
                 return [watch_text(event)]
