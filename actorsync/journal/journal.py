@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Journal",
+    "begin_mode",
     "journal_path",
     "open_journal",
     "open_memory_journal",
@@ -218,18 +219,6 @@ class Journal:
             case _:
                 return False
 
-    def begin_mode(self, *, is_two_way: bool) -> None:
-        """Forget what the profile remembers of its other mode, because the run that begins will not keep that up.
-
-        So a change of mode is a first run: nothing follows from what was so before the change. Names of temporaries,
-        and of what was set aside, are kept.
-        """
-        with self._read() as connection:
-            is_known = schema.holds_any(connection) if is_two_way else pairs.holds_any(connection)
-        if is_known:
-            memory = self if is_two_way else self.pairs
-            memory.apply([MemoryVoided("is of the other mode")])
-
     def begin_run(self, started_at: float) -> int:
         """Record that a run began, and return its number. Only the last hundred runs are kept."""
         with self._transaction() as connection:
@@ -311,6 +300,19 @@ def open_memory_journal(profile_id: str = "memory") -> Journal:
     connection = connect_to_memory()
     schema.create(connection, profile_id, "")
     return Journal(connection, connection, "in memory")
+
+
+def begin_mode(journal: Journal, *, is_two_way: bool) -> None:
+    """Forget what a journal remembers of the other mode, because the run that begins will not keep that up.
+
+    So a change of mode is a first run: nothing follows from what was so before the change. Names of temporaries, and of
+    what was set aside, are kept.
+    """
+    with journal._read() as connection:
+        is_known = schema.holds_any(connection) if is_two_way else pairs.holds_any(connection)
+    if is_known:
+        memory = journal if is_two_way else journal.pairs
+        memory.apply([MemoryVoided("is of the other mode")])
 
 
 def wait_for_turn(journal: Journal) -> None:

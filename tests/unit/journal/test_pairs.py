@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, read_conflicts
+from actorsync.journal import Journal, begin_mode, journal_path, open_journal, open_memory_journal, read_conflicts
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.event import (
     Agreed,
@@ -272,9 +272,9 @@ def test_what_a_mirror_remembers_is_apart(journal: Journal) -> None:
 def test_a_run_of_a_mirror_ends_what_a_two_way_mirror_remembers(journal: Journal, fact: Event) -> None:
     aside = Intended((ASIDE,), file("d/x"))
     journal.pairs.apply([fact, aside])
-    journal.begin_mode(is_two_way=True)
+    begin_mode(journal, is_two_way=True)
     assert (journal.pairs.roots() is not None, journal.pairs.count(), len(journal.pairs.conflicts())).count(0) == 2
-    journal.begin_mode(is_two_way=False)
+    begin_mode(journal, is_two_way=False)
     assert (journal.pairs.roots(), journal.pairs.count(), journal.pairs.conflicts()) == (None, 0, [])
     assert [it.path for it in journal.pairs.pending(Side.TARGET)] == [ASIDE]
 
@@ -282,9 +282,9 @@ def test_a_run_of_a_mirror_ends_what_a_two_way_mirror_remembers(journal: Journal
 @pytest.mark.parametrize("fact", [*adopted("x"), SurveyComplete()], ids=lambda it: type(it).__name__)
 def test_a_two_way_run_ends_what_a_mirror_remembers(journal: Journal, fact: Event) -> None:
     journal.apply([fact, Intended((".t",))])
-    journal.begin_mode(is_two_way=False)
+    begin_mode(journal, is_two_way=False)
     assert journal.is_fresh == (journal.owned_count() == 1)
-    journal.begin_mode(is_two_way=True)
+    begin_mode(journal, is_two_way=True)
     assert (journal.is_fresh, journal.owned_count(), journal.pending()) == (True, 0, [(".t", None)])
 
 
@@ -295,7 +295,7 @@ def test_a_run_of_the_same_mode_as_before_writes_nothing_when_it_begins(journal:
     else:
         journal.apply([*adopted("x"), SurveyComplete()])
     before = journal._writer.total_changes
-    journal.begin_mode(is_two_way=is_two_way)
+    begin_mode(journal, is_two_way=is_two_way)
     assert journal._writer.total_changes == before
 
 
