@@ -7,6 +7,7 @@ mirror remembers.
 
 from actorsync.journal.journal import (
     Journal,
+    begin_mode,
     journal_path,
     open_journal,
     open_memory_journal,
@@ -24,6 +25,7 @@ from actorsync.journal.reading import (
 
 __all__ = [
     "Journal",
+    "begin_mode",
     "journal_path",
     "open_journal",
     "open_memory_journal",

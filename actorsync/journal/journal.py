@@ -43,13 +43,14 @@ from actorsync.journal.file import (
     naming,
     open_pair,
 )
+from actorsync.journal.pairs import rows as pairs
 from actorsync.journal.pairs.memory import PairMemory
 from actorsync.journal.trash_memory import TrashMemory
 from actorsync.journal.values import meta
 from actorsync.journal.values.paths import MANY
 from actorsync.journal.writes import write_facts
 from actorsync.model.entry import WHOLE_TREE, Entry, Listing, Root, ScanComplete
-from actorsync.model.event import Parked, Resized, SurveyComplete, is_durable
+from actorsync.model.event import MemoryVoided, Parked, Resized, SurveyComplete, is_durable
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Publish, Side
 from actorsync.model.report import Report
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Journal",
+    "begin_mode",
     "journal_path",
     "open_journal",
     "open_memory_journal",
@@ -298,6 +300,19 @@ def open_memory_journal(profile_id: str = "memory") -> Journal:
     connection = connect_to_memory()
     schema.create(connection, profile_id, "")
     return Journal(connection, connection, "in memory")
+
+
+def begin_mode(journal: Journal, *, is_two_way: bool) -> None:
+    """Forget what a journal remembers of the other mode, because the run that begins will not keep that up.
+
+    So a change of mode is a first run: nothing follows from what was so before the change. Names of temporaries, and of
+    what was set aside, are kept.
+    """
+    with journal._read() as connection:
+        is_known = schema.holds_any(connection) if is_two_way else pairs.holds_any(connection)
+    if is_known:
+        memory = journal if is_two_way else journal.pairs
+        memory.apply([MemoryVoided("is of the other mode")])
 
 
 def wait_for_turn(journal: Journal) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "Unreadable",
     "count_records",
     "create",
+    "holds_any",
     "index_files",
     "migrate",
     "prepare",
@@ -312,6 +313,12 @@ def count_records(connection: sqlite3.Connection, *, are_foreign: bool) -> int:
     """Return how many records have a source, or how many have none; without the root."""
     query = "SELECT count(*) FROM records WHERE (source_kind IS NULL) = ? AND name > x''"
     return int(connection.execute(query, (are_foreign,)).fetchone()[0])
+
+
+def holds_any(connection: sqlite3.Connection) -> bool:
+    """Return whether anything is recorded of a mirror: an entry, or that its target is known."""
+    query = "SELECT EXISTS (SELECT 1 FROM records) OR EXISTS (SELECT 1 FROM meta WHERE key = 'surveyed')"
+    return bool(connection.execute(query).fetchone()[0])
 
 
 def read_troubles(connection: sqlite3.Connection) -> list[Parked]:

@@ -17,7 +17,7 @@ from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import Endpoint, keeping_logins
 from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ActorsyncError, ProfileError
-from actorsync.journal import Journal
+from actorsync.journal import Journal, begin_mode
 from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.messages import did_nothing, unplanned_text
 from actorsync.model.operation import Copy, Done, MakeDirectory, Move, Remove
@@ -222,6 +222,8 @@ class Mirror:
         for field, value in attrs.asdict(Statistics(), recurse=False).items():
             setattr(self.options.statistics, field, value)
         options = attrs.evolve(self.options, observers=[observer, *self.options.observers])
+        is_two_way = options.policy.pair is not None
+        await trio.to_thread.run_sync(partial(begin_mode, journal, is_two_way=is_two_way))
         if options.policy.pair is not None:
             return await supervise_pair(source, target, journal.pairs, options)
         return await supervise(source, target, journal, options)

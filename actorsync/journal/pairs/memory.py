@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actorsync.journal.pairs import rows
-from actorsync.journal.pairs.writes import PAIR_ROOTS, write_pair_facts
+from actorsync.journal.pairs.rows import PAIR_ROOTS
+from actorsync.journal.pairs.writes import write_pair_facts
 from actorsync.journal.values import meta
 from actorsync.journal.values.texts import parsed_root
 from actorsync.model.event import Conflicted, Learned, PairScanned, Resized, is_durable

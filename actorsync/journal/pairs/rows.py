@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actorsync.journal.values.rows import Row
 
 __all__ = [
+    "PAIR_ROOTS",
     "add_doubt",
     "clear",
     "count",
@@ -33,6 +34,7 @@ __all__ = [
     "drop_intents",
     "forget",
     "forget_leaf",
+    "holds_any",
     "index_files",
     "read_agreement",
     "read_children",
@@ -47,6 +49,9 @@ __all__ = [
     "write_conflict",
     "write_intents",
 ]
+
+#: Where the roots are kept that the last whole scan found.
+PAIR_ROOTS: Final = {Side.SOURCE: "pair:source", Side.TARGET: "pair:target"}
 
 _HALVES: Final = """source_kind, source_size, source_mtime, source_ctime, source_inode, source_mode,
     target_kind, target_size, target_mtime, target_ctime, target_inode, target_mode"""
@@ -129,6 +134,13 @@ def read_subtree(connection: sqlite3.Connection, directory: str) -> list[Agreeme
 def count(connection: sqlite3.Connection) -> int:
     """Return how many agreements there are."""
     return int(connection.execute("SELECT count(*) FROM pairs WHERE name > x''").fetchone()[0])
+
+
+def holds_any(connection: sqlite3.Connection) -> bool:
+    """Return whether anything is recorded of a two-way mirror: an agreement, a conflict, or a whole scan."""
+    query = """SELECT EXISTS (SELECT 1 FROM pairs) OR EXISTS (SELECT 1 FROM conflicts)
+        OR EXISTS (SELECT 1 FROM meta WHERE key = ?)"""
+    return bool(connection.execute(query, (PAIR_ROOTS[Side.SOURCE],)).fetchone()[0])
 
 
 def read_elsewhere(connection: sqlite3.Connection, side: Side, entries: Sequence[Entry]) -> dict[str, list[Agreement]]:

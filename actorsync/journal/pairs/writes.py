@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from actorsync.journal.pairs import rows
+from actorsync.journal.pairs.rows import PAIR_ROOTS
 from actorsync.journal.values.meta import trait_key, write_meta
 from actorsync.journal.values.texts import dump
 from actorsync.model.entry import Entry
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-__all__ = ["PAIR_ROOTS", "write_pair_facts"]
-
-#: Where the roots are kept that the last whole scan found.
-PAIR_ROOTS: Final = {Side.SOURCE: "pair:source", Side.TARGET: "pair:target"}
+__all__ = ["write_pair_facts"]
 
 
 def write_pair_facts(connection: sqlite3.Connection, facts: Iterable[Event]) -> None:

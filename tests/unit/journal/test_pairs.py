@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actorsync.journal import Journal, journal_path, open_journal, open_memory_journal, read_conflicts
+from actorsync.journal import Journal, begin_mode, journal_path, open_journal, open_memory_journal, read_conflicts
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.event import (
     Agreed,
@@ -31,6 +31,7 @@ from actorsync.model.event import (
     Released,
     RemovalIntended,
     Resized,
+    SurveyComplete,
     Swept,
 )
 from actorsync.model.kept import Kept
@@ -52,6 +53,7 @@ from tests.unit.journal.rows import adopted, file, folder
 from tests.unit.journal.test_model import NUMBERS, PATHS, entries
 
 BOTH_SIDES = pytest.mark.parametrize("side", list(Side), ids=lambda it: it.value)
+ASIDE = "d/.actorsync+0123456789abcdef-x"
 ROOTS = Root(folder(""), device=7), Root(Entry("", Kind.DIRECTORY, 0, 1, 2, (1 << 64) - 1), device=None)
 
 
@@ -264,6 +266,39 @@ def test_what_a_mirror_remembers_is_apart(journal: Journal) -> None:
     assert paths(journal) == ["z"]
 
 
+@pytest.mark.parametrize(
+    "fact", [*agreed("x"), Conflicted(conflict("x")), PairScanned(*ROOTS)], ids=lambda it: type(it).__name__
+)
+def test_a_run_of_a_mirror_ends_what_a_two_way_mirror_remembers(journal: Journal, fact: Event) -> None:
+    aside = Intended((ASIDE,), file("d/x"))
+    journal.pairs.apply([fact, aside])
+    begin_mode(journal, is_two_way=True)
+    assert (journal.pairs.roots() is not None, journal.pairs.count(), len(journal.pairs.conflicts())).count(0) == 2
+    begin_mode(journal, is_two_way=False)
+    assert (journal.pairs.roots(), journal.pairs.count(), journal.pairs.conflicts()) == (None, 0, [])
+    assert [it.path for it in journal.pairs.pending(Side.TARGET)] == [ASIDE]
+
+
+@pytest.mark.parametrize("fact", [*adopted("x"), SurveyComplete()], ids=lambda it: type(it).__name__)
+def test_a_two_way_run_ends_what_a_mirror_remembers(journal: Journal, fact: Event) -> None:
+    journal.apply([fact, Intended((".t",))])
+    begin_mode(journal, is_two_way=False)
+    assert journal.is_fresh == (journal.owned_count() == 1)
+    begin_mode(journal, is_two_way=True)
+    assert (journal.is_fresh, journal.owned_count(), journal.pending()) == (True, 0, [(".t", None)])
+
+
+@pytest.mark.parametrize("is_two_way", [True, False])
+def test_a_run_of_the_same_mode_as_before_writes_nothing_when_it_begins(journal: Journal, is_two_way: bool) -> None:
+    if is_two_way:
+        journal.pairs.apply([*agreed("x"), PairScanned(*ROOTS)])
+    else:
+        journal.apply([*adopted("x"), SurveyComplete()])
+    before = journal._writer.total_changes
+    begin_mode(journal, is_two_way=is_two_way)
+    assert journal._writer.total_changes == before
+
+
 def test_traits_and_the_limit_of_connections_are_remembered(journal: Journal) -> None:
     resized = Resized(2, 3, "421", 4)
     journal.pairs.apply([Learned(Side.SOURCE, "lanes", "1"), Learned(Side.TARGET, "pair.stamp", "s"), resized])
@@ -295,9 +330,6 @@ def test_temporaries_are_remembered_by_their_side(journal: Journal) -> None:
 
     assert journal.pairs.pending(Side.SOURCE) == on_source[1:]
     assert journal.pairs.pending(Side.TARGET) == [Pending(".t0", None), Pending("d/.s1", None)], "these are others"
-
-
-ASIDE = "d/.actorsync+0123456789abcdef-x"
 
 
 @BOTH_SIDES
