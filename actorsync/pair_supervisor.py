@@ -27,7 +27,7 @@ import trio
 
 from actorsync.actors.messages import Fact, Settlement
 from actorsync.actors.observers import Failure
-from actorsync.actors.pairs.scanner import PairScan
+from actorsync.actors.pairs.scan import PairScan
 from actorsync.actors.recorder import Recorder
 from actorsync.actors.shutdown import Shutdown
 from actorsync.ending import Ending

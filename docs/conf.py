@@ -32,6 +32,7 @@ PAGES = {
         "quickstart",
         "deploy",
         "watch",
+        "two-way",
         "profile",
         "recipes",
         "observe",

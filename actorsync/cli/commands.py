@@ -41,6 +41,7 @@ from actorsync.cli.options import (
 )
 from actorsync.cli.output.streams import FREE, Sink, tell, tell_bug
 from actorsync.cli.process.imports import importing
+from actorsync.cli.resolve import resolve
 from actorsync.cli.run import run
 from actorsync.cli.service import service
 from actorsync.cli.trash import history, trash
@@ -56,8 +57,8 @@ __all__ = ["cli", "run_command"]
 
 _EXIT_CODES = """
 \b
-Exit codes: 0 in sync, 1 some files failed, 2 usage or profile error,
-3 stopped early, 4 refused by a safety guard, 5 server unreachable,
+Exit codes: 0 in sync, 1 some files failed or are in conflict,
+2 usage or profile error, 3 stopped early, 4 refused by a safety guard, 5 server unreachable,
 6 login rejected or server not trusted, 7 fatal error, 8 locked by another run,
 9 changes pending (plan --exit-code) or changes of others on the target,
 130/143 cancelled.
@@ -73,7 +74,7 @@ def cli() -> None:
     """Mirror a directory to a server, a server to a directory, or one server to another."""
 
 
-for command in (run, undo, history, trash, ctl, service):
+for command in (run, undo, history, trash, resolve, ctl, service):
     cli.add_command(command)
 
 

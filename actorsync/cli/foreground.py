@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ from actorsync.endpoints.shared.resource_limits import require_descriptors
 from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.event import Event
 from actorsync.model.messages import change_of
+from actorsync.model.pair import Take
 from actorsync.planning.publishing.forecast import Outliner
 from actorsync.profile import Profile, format_duration, load_profile
-from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan
+from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan, resolve_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter, has_terminal
 from actorsync.service.attending import attended
@@ -127,6 +128,17 @@ def audit(profiles: Profile | Chosen, options: Options, *, is_whole: bool) -> in
         return report.exit_code
 
     return _with_all(_chosen(profiles).answered(ask_first), options, work, verb="comparing", is_audit=True)
+
+
+def resolve(profile: Profile, takes: Mapping[str, Take], options: Options) -> int:
+    """Decide about conflicts of a two-way profile, and do nothing else; return the exit code."""
+    share_one_heap()
+
+    async def work(job: Job) -> int:
+        report = await resolve_once(job.profile, takes, job.options)
+        return report.exit_code
+
+    return _with_all(Chosen.of(profile).answered(ask_first), options, work)
 
 
 def apply(profile: Profile, plan: Plan, options: Options) -> int:

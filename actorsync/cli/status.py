@@ -8,7 +8,16 @@ from typing import Final
 
 from actorsync.cli.output.going_on import going_on
 from actorsync.cli.output.tables import table_lines
-from actorsync.journal import journal_path, read_drifts, read_held_count, read_runs, read_troubles, state_directory
+from actorsync.cli.resolve import WAY_OUT, conflicts_table
+from actorsync.journal import (
+    journal_path,
+    read_conflicts,
+    read_drifts,
+    read_held_count,
+    read_runs,
+    read_troubles,
+    state_directory,
+)
 from actorsync.model.entry import Entry
 from actorsync.model.event import Parked
 from actorsync.model.messages import drift_text, entries_text, held_text, moment, named, result_of
@@ -48,6 +57,10 @@ def status(profile: Profile, limit: int = 10) -> Iterator[str]:
     yield from drifts_table(read_drifts(state_directory(), profile.identity))
     if held := read_held_count(state_directory(), profile.identity):
         yield held_text(held)
+    conflicts = read_conflicts(state_directory(), profile.identity)
+    yield from conflicts_table(conflicts)
+    if conflicts:
+        yield WAY_OUT
     yield from parked_table([it for it in read_troubles(state_directory(), profile.identity) if is_parked(it)])
 
 

@@ -8,6 +8,7 @@ the profile. How a run ends is in its `Report`. An error is raised only if it ke
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
@@ -16,7 +17,9 @@ import trio
 from actorsync.endpoints.contract import keeping_logins
 from actorsync.errors import ConnectionLost, JournalUnusable, ProfileError, TargetUnreachable
 from actorsync.journal import Journal
+from actorsync.model.entry import parent_of
 from actorsync.model.event import Stopped
+from actorsync.model.pair import Take
 from actorsync.model.report import Report
 from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.policy import RunOptions
@@ -28,7 +31,7 @@ from actorsync.runs.options import options_for
 from actorsync.runs.profile_journal import copy_journal_of, is_target_known, lock_journal_of
 from actorsync.runs.saved_plan import Plan, check_target, only
 
-__all__ = ["apply_once", "ask_first", "audit_once", "make_plan", "run_once"]
+__all__ = ["apply_once", "ask_first", "audit_once", "make_plan", "resolve_once", "run_once"]
 
 #: How often a plan tries to connect before it gives up: for about a second.
 PLAN_TRIES: Final = 3
@@ -85,6 +88,20 @@ async def audit_once(profile: Profile, options: RunOptions | None = None, *, is_
                 raise ProfileError(
                     f"{profile.path}: nothing to compare: no run has mirrored this profile; use actorsync run"
                 )
+            return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
+
+
+async def resolve_once(profile: Profile, takes: Mapping[str, Take], options: RunOptions | None = None) -> Report:
+    """Decide about conflicts of a two-way profile, by path, and return the report.
+
+    Only the directories of these paths are looked at. The choices are for this time: a path that is changed on both
+    sides later is another conflict.
+    """
+    await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
+    async with observing(options or options_for(profile)) as observed:
+        within = frozenset(map(parent_of, takes))
+        mirror = Mirror(profile, attrs.evolve(observed, takes=takes, within=within))
+        async with mirror.ready() as (journal, secrets):
             return mirror.unbegun() if mirror.is_stopped else await mirror.one_pass(journal, secrets)
 
 

@@ -7,6 +7,7 @@ import re
 import click
 
 from actorsync.cli.commands import cli
+from actorsync.planning.pairs import table
 from actorsync.planning.reconcile import TABLE, Action, Source, Target
 from tests.support.docs.matrix import ROWS, rows_in, rows_of
 from tests.support.root import ROOT
@@ -27,6 +28,12 @@ def test_reconcile_table_equals_the_code() -> None:
     text = (ROOT / "docs/design.md").read_text()
     printed = text.partition("<!-- reconcile table: begin -->\n")[2].partition("\n<!-- reconcile table: end -->")[0]
     assert printed == reconcile_table()
+
+
+def test_two_way_table_equals_the_code() -> None:
+    text = (ROOT / "docs/two-way.md").read_text()
+    printed = text.partition("<!-- two-way table: begin -->\n")[2].partition("\n<!-- two-way table: end -->")[0]
+    assert printed == table.as_markdown()
 
 
 def test_fault_matrix_lists_exactly_the_tests_of_each_row() -> None:

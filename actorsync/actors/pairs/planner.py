@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from actorsync.actors.messages import Blocking, Fact, Settlement, Several, Unissued, holding, in_thread
-from actorsync.actors.pairs.scanner import PairScan
+from actorsync.actors.pairs.scan import PairScan
 from actorsync.actors.pairs.steps import Steps
 from actorsync.actors.pipeline import Decide
 from actorsync.actors.second_look import SecondLook
@@ -79,7 +79,7 @@ class PairMemory(Protocol):
 
 @attrs.frozen
 class PairRules:
-    """What a two-way run may do. ``takes`` are the choices of the user for paths in conflict."""
+    """What a two-way run may do. ``takes`` are choices of the user for paths in conflict: then it does only those."""
 
     rule: PairRule
     max_delete: DeleteLimit
@@ -180,7 +180,9 @@ class PairPlanner:
 
     async def _outline(self, scan: PairScan) -> tuple[Outline, list[Resolution]]:
         """Return what is to be done. Conflicts that stay are reported."""
-        verdicts = await self._confirmed(settle(scan.verdicts, scan.staying))
+        takes = self.rules.takes
+        settled = settle(scan.verdicts, scan.staying)
+        verdicts = await self._confirmed([it for it in settled if not takes or it.path in takes])
         new: dict[Side, list[Entry]] = {side: [] for side in Side}
         for verdict in verdicts:
             if verdict.verb is Verb.SEND and verdict.pair.state(verdict.side) is State.NEW:
@@ -215,7 +217,8 @@ class PairPlanner:
             return operation
         if going is None or not self.clocks.doubts(operation.side, going, scan.began_ns):
             return operation
-        return attrs.evolve(operation, proof=outline.digests.get(going.path) or b"")
+        known = scan.proofs.get((operation.side, going.path)) or outline.digests.get(going.path)
+        return attrs.evolve(operation, proof=known or b"")
 
     async def _confirmed(self, verdicts: list[Verdict]) -> list[Verdict]:
         """Return the verdicts without those that rest on an entry being gone which a second look shows.
@@ -282,7 +285,10 @@ class PairPlanner:
         now = {it.path for it in staying}
         scope = self.rules.scope
         for before in await self.blocking(self.memory.conflicts):
-            if before.path not in now and (scope is None or scope.contains(before.path)):
+            is_seen = scope is None or scope.contains(before.path)
+            if self.rules.takes:
+                is_seen = before.path in self.rules.takes
+            if before.path not in now and is_seen:
                 await self._facts.send(ConflictEnded(before.path))
         for conflict in staying:
             await self._facts.send(Conflicted(conflict))

@@ -14,18 +14,18 @@ import trio
 
 from actorsync.actors.messages import Blocking, Fact, Several, holding, in_thread
 from actorsync.actors.pairs.contents import Contents, Sides
+from actorsync.actors.pairs.scan import NothingAgreed, PairScan
 from actorsync.actors.scanner import select
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import ReadSession, Source, list_first, look
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, join, name_of, parent_of
 from actorsync.model.event import Agreed, Event, Forgotten, MemoryVoided, Scanned, Warned
 from actorsync.model.operation import Compare, Failed, Side
 from actorsync.model.pair import Agreement
 from actorsync.model.row import ListingRows, decode, entries_of
 from actorsync.planning.pairs.clocks import Clocks, grain_of
 from actorsync.planning.pairs.copies import copies_of
-from actorsync.planning.pairs.guards import SideSeen
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.pairs.states import State
 from actorsync.planning.pairs.verdicts import Below, Pair, PairListing, Verb, Verdict, judge, judge_directory
@@ -33,7 +33,7 @@ from actorsync.planning.reconcile import has_same_time
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_own
 
-__all__ = ["PairScan", "PairScanner", "ScanMemory"]
+__all__ = ["PairScanner", "ScanMemory"]
 
 _DIRECTORY: Final = 2
 _FILE: Final = 1
@@ -45,44 +45,6 @@ class ScanMemory(Protocol):
     def children(self, directory: str) -> dict[str, Agreement]: ...
 
     def rows(self, directory: str) -> list[tuple[object, ...]]: ...
-
-
-class _Nothing:
-    """What a journal knows before the first run."""
-
-    def children(self, directory: str) -> dict[str, Agreement]:  # noqa: ARG002 - as in `ScanMemory`
-        return {}
-
-    def rows(self, directory: str) -> list[tuple[object, ...]]:  # noqa: ARG002
-        return []
-
-
-@attrs.define(eq=False)
-class PairScan:
-    """What a scan of both sides has found."""
-
-    verdicts: list[Verdict] = attrs.Factory(list)
-    names: dict[str, frozenset[str]] = attrs.Factory(dict)
-    """All names on both sides of each directory in which there is a conflict."""
-    copies: dict[str, list[Entry]] = attrs.Factory(dict)
-    """By the path of a conflict: the copies that earlier conflicts of it have left on the target."""
-    kept: dict[str, bool] = attrs.Factory(dict)
-    """By the path of a conflict: whether the target's version is in one of these copies."""
-    staying: set[str] = attrs.Factory(set)
-    """Paths of what stays for a reason that no verdict has."""
-    began_ns: int = 0
-    """When the scan began, on our clock."""
-    problems: int = 0
-    """How many directories could not be listed, or files not compared."""
-    roots: dict[Side, Root] = attrs.Factory(dict)
-    seen: dict[Side, int] = attrs.Factory(dict)
-    """How many entries each root shows, without what is left out, if it was listed."""
-    own: dict[Side, list[Entry]] = attrs.Factory(lambda: {side: [] for side in Side})
-    """What belongs to actorsync itself, by its name."""
-
-    def of_side(self, side: Side, then: Root | None) -> SideSeen:
-        """Return what was seen of the root of a side."""
-        return SideSeen(self.seen.get(side), then, self.roots[side])
 
 
 @attrs.define(eq=False)
@@ -204,7 +166,7 @@ class PairScanner:
         found = await look(target, [Entry(name, Kind.FILE) for name in stamp.names])
         if any(isinstance(it, Entry | OperationRefused) for it in found):
             return []
-        self.memory, self.is_first = _Nothing(), True
+        self.memory, self.is_first = NothingAgreed(), True
         return [
             MemoryVoided("does not have the stamp of the last run"),
             Warned(
@@ -277,6 +239,7 @@ class PairScanner:
                 else:
                     self._take(one, listed, events)
                     if one.verb is Verb.CONFLICT:
+                        await self._note_proofs(contents, one.pair)
                         await self._look_for_copies(contents, one)
         if self.is_partial:
             found = [it for it in found if it.path.rpartition("/")[2] not in agreements or not it.is_on_both]
@@ -375,6 +338,14 @@ class PairScanner:
             return Agreement(pair.source, pair.target)
         doubt = self.clocks.doubt(pair.source, pair.target, self.wall_clock_ns())
         return Agreement(pair.source, pair.target, digest, doubt)
+
+    async def _note_proofs(self, contents: Contents, pair: Pair) -> None:
+        """Read the files in conflict whose times prove nothing: whichever side loses, exactly this version is meant."""
+        for side in Side:
+            entry = pair.on(side)
+            is_file = entry is not None and entry.kind is Kind.FILE
+            if entry is not None and is_file and self.clocks.doubts(side, entry, self.scan.began_ns):
+                self.scan.proofs[side, pair.path] = await contents.digest(side, entry) or b""
 
     async def _look_for_copies(self, contents: Contents, verdict: Verdict) -> None:
         """Find out whether the target's version of a file in conflict is kept already, by an earlier conflict."""
