@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.errors import OperationRefused
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind
-from actorsync.model.event import Intended
+from actorsync.model.event import Agreed, Intended
 from actorsync.model.operation import Side
+from actorsync.model.pair import Agreement, Doubt
 from actorsync.planning.selection import Selection
+from actorsync.planning.temporary_names import is_aside
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
@@ -91,3 +95,61 @@ async def test_a_conflict_that_stays_is_written_once(autojump_clock: MockClock) 
     assert (await trees.run("keep")).conflicts == ["x"]
 
     assert [it for it in statements if it.startswith("BEGIN IMMEDIATE")] == []
+
+
+@pytest.mark.parametrize("side", list(Side), ids=lambda it: f"cut-off-on-{it.value}")
+@pytest.mark.parametrize("is_remote", [False, True], ids=["local", "remote"])
+async def test_a_run_that_is_cut_off_once_the_new_version_is_in_place_leaves_no_copy_of_the_old_one(
+    autojump_clock: MockClock, side: Side, is_remote: bool
+) -> None:
+    """The old version is still aside, and nothing was recorded. The new one is known by what its temporary was for."""
+    trees = TwoTrees(is_source_remote=is_remote, is_target_remote=is_remote)
+    trees.source.write("x", b"old")
+    for _ in range(2):  # the second one finds that the file is not recent any more
+        await trees.run()
+        trees.wait()
+    changed, cut_off = (trees.target, trees.source) if side is Side.SOURCE else (trees.source, trees.target)
+    changed.write("x", b"newer")
+    trees.wait()
+    is_lost = False
+
+    def cut(verb: str, when: When) -> None:
+        nonlocal is_lost
+        is_lost = is_lost or ((verb, when) == ("move", "after") and cut_off.files().get("x") == b"newer")
+        if is_lost:
+            raise ConnectionLost("the cable is out")
+
+    lost = Faulty(cut_off, cut)
+    first = await trees.run(source=lost if side is Side.SOURCE else None, target=None if side is Side.SOURCE else lost)
+    assert first.report.exit_code == 5
+    assert any(is_aside(path) for path in cut_off.files())
+
+    assert (await trees.run()).report.exit_code == 0
+
+    assert tree_of(trees.source) == tree_of(trees.target) == {"x": b"newer"}
+    assert not any(is_aside(path) for path in (*trees.source.files(), *trees.target.files()))
+
+
+@pytest.mark.parametrize("doubt", [Doubt.NONE, Doubt.TARGET_TIME], ids=["another-size", "a-time-that-proves-nothing"])
+async def test_what_is_aside_and_may_not_be_what_was_agreed_on_is_kept(autojump_clock: MockClock, doubt: Doubt) -> None:
+    """A run was killed before it had looked at what it had set aside, and another program has written the name anew."""
+    trees = TwoTrees()
+    version = b"old" if doubt else b"written"
+    trees.target.write(ASIDE, version)
+    trees.source.write("x", b"old")
+    trees.target.write("x", b"another")
+    trees.wait()
+    (aside,) = await listed(trees.target, ASIDE)
+    agreed = attrs.evolve(aside, path="x", size=3)
+    trees.journal.pairs.apply([Agreed(Agreement(agreed, agreed, None, doubt)), Intended((ASIDE,), agreed)])
+
+    await trees.run("target")
+    await trees.run("target")
+
+    assert sorted(filter(None, tree_of(trees.target).values())) == sorted([b"another", version])
+    assert tree_of(trees.source) == tree_of(trees.target)
+
+
+async def listed(endpoint: MemoryEndpoint, path: str) -> list[Entry]:
+    async with endpoint.open_session() as session:
+        return [it for it in (await session.list_directory("")).entries if it.path == path]

@@ -1,7 +1,7 @@
 """What a run that died has left in the middle on a side is found out by looking, and put right before the next scan.
 
-A temporary goes. A file that was set aside goes only if what has its name now is known to be newer and agreed on;
-otherwise it gets its name back, or one of its own if that is taken. It is never lost.
+A temporary goes. A file that was set aside goes only if another has its name now, and one of the two is known to be
+what both sides agreed on; otherwise it gets its name back, or one of its own if that is taken. It is never lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from actorsync.errors import ConnectionLost, OperationRefused, TargetUnreachable
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.event import Event, Swept, Warned
 from actorsync.model.operation import Side
-from actorsync.model.pair import Agreement, Pending
+from actorsync.model.pair import Agreement, Doubt, Pending
 from actorsync.model.text import display
 from actorsync.planning.pairs.copies import conflict_name
 from actorsync.planning.pairs.states import is_same_time
@@ -90,7 +90,7 @@ class Recovery:
         if now is None:
             (moved,) = await session.move([Relocation(kept, final, is_back=True)])
             return isinstance(moved, Entry)
-        if self._is_agreed(now, final):
+        if self._is_agreed(now, final) or self._is_old(kept, final):
             (gone,) = await session.sweep([item.path])
             return gone is True
         return await self._to_copy(session, kept, final, facts)
@@ -100,6 +100,15 @@ class Recovery:
         agreement = self.agreed(final)
         then = None if agreement is None else agreement.on(self.side)
         return then is not None and then.size == now.size and is_same_time(now.mtime_ns, then.mtime_ns)
+
+    def _is_old(self, kept: Entry, final: str) -> bool:
+        """Return whether what is aside is what both sides had: what has its name now has replaced it, and it may go.
+
+        So it is if a run was cut off after it had put the new version in its place, and before that was recorded.
+        """
+        agreement = self.agreed(final)
+        is_certain = agreement is not None and not agreement.doubt & Doubt.time(self.side)
+        return is_certain and self._is_agreed(kept, final)
 
     @staticmethod
     def _final_of(path: str) -> str | None:
