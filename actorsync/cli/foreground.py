@@ -19,7 +19,7 @@ from actorsync.cli.output.plan_lines import PlanJson, PlanLines
 from actorsync.cli.output.streams import FREE, tell, tell_bug
 from actorsync.cli.process.log_file import LogFile
 from actorsync.cli.process.malloc import share_one_heap
-from actorsync.cli.showing import Show, outputs_for, stamped
+from actorsync.cli.process.showing import Show, outputs_for, stamped
 from actorsync.endpoints.shared.resource_limits import require_descriptors
 from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.event import Event

@@ -18,7 +18,7 @@ from actorsync.errors import ActorsyncError, FatalError
 
 if TYPE_CHECKING:
     from actorsync.cli.process.log_file import LogFile
-    from actorsync.cli.showing import Show
+    from actorsync.cli.process.showing import Show
     from actorsync.profile import Profile
     from actorsync.service.chosen import Chosen
     from actorsync.testing.servers.faults import ServerFault

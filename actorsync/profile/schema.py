@@ -104,7 +104,7 @@ class Sync:
         default="mirror",
         metadata=key(
             choice_reader(get_args(Mode)),
-            'mode = "two-way"',
+            'mode = "mirror"',
             doc="Make the target a mirror of the source, or carry changes of both sides over to the other one: see "
             "[two-way](two-way.md).",
             is_text=True,
@@ -114,7 +114,7 @@ class Sync:
         default="both",
         metadata=key(
             choice_reader(get_args(ConflictRule)),
-            'conflict = "keep"',
+            'conflict = "both"',
             doc='With `mode = "two-way"`: what becomes of a file that both sides have changed. Both versions are kept, '
             "nothing is done, or one side wins.",
             is_text=True,
@@ -124,7 +124,7 @@ class Sync:
         default=10,
         metadata=key(
             whole_reader(1, 1000),
-            "conflict-copies = 3",
+            "conflict-copies = 10",
             doc='With `mode = "two-way"`: how many versions of one file conflicts may leave beside it. After that they '
             "stay as they are, and are reported.",
         ),

@@ -35,11 +35,17 @@ class TestWhatLoads:
         assert profile.path == shop
         assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
-            *(4, None, None, None, False, "times", False, MaxDelete(50, is_percent=True), False, (), (), None, ()),
+            *(4, None, None, None, False, "mirror", "both", 10, "times", False),
+            *(MaxDelete(50, is_percent=True), False, (), (), None, ()),
             *(None, "skip", None, 64 << 20, 259_200.0),
         )
         assert (profile.shutdown.drain, profile.shutdown.cancel) == (30.0, 5.0)
         assert profile.sync.selection() == Selection()
+
+    def test_keys_of_two_way(self, shop: Path) -> None:
+        keys = '[sync]\nmode = "two-way"\nconflict = "keep"\nconflict-copies = 3\n'
+        sync = loaded(shop, MINIMAL + keys).sync
+        assert (sync.mode, sync.conflict, sync.conflict_copies) == ("two-way", "keep", 3)
 
     def test_every_key(self, shop: Path) -> None:
         (shop.parent / ".deployignore").write_bytes(b"\xef\xbb\xbf*.old\r\n# note\r\ncaf\xe9\r\n")
@@ -131,7 +137,9 @@ class TestWhatLoads:
         assert (as_it_is.sync, as_it_is.shutdown) == (Sync(), Shutdown())
         for table, defaults in ((uncommented.sync, Sync()), (uncommented.shutdown, Shutdown())):
             values = attrs.asdict(table, recurse=False).items()
-            assert [name for name, value in values if value == getattr(defaults, name)] == []
+            # A two-way profile takes many keys not at all, so these have their defaults in a template with all keys.
+            of_two_way = {"mode", "conflict", "conflict_copies"}
+            assert {name for name, value in values if value == getattr(defaults, name)} <= of_two_way
         assert (uncommented.sync.is_automatic, uncommented.sync.most_connections) == (True, 32)
         direct = attrs.evolve(uncommented, target=attrs.evolve(uncommented.target, ways=as_it_is.target.ways))
         assert (direct.identity == as_it_is.identity) is (scheme == "sftp")
@@ -146,6 +154,16 @@ class TestWhatLoads:
     [
         ("[sync]\nmax-delte = 5", "sync.max-delte: unknown key; did you mean sync.max-delete?"),
         ("[sync]\nmax_delete = 5", "sync.max_delete: unknown key; did you mean sync.max-delete?"),
+        ('[sync]\nconflict = "keep"', 'sync.conflict: only used with sync.mode = "two-way"; set that, or remove it'),
+        ("[sync]\nconflict-copies = 3", "sync.conflict-copies: only used with sync.mode"),
+        ('[sync]\nmode = "two-way"\ndelete = "everything"', "sync.delete: has no meaning"),
+        ('[sync]\nmode = "two-way"\nlinks = "follow"', "sync.links: "),
+        ('[sync]\nmode = "two-way"\nconnections = 1', "sync.connections: two-way reads and writes a server"),
+        ('[sync]\nmode = "two-way"\n[publish]\nmode = "burst"', "publish.mode: has no meaning"),
+        ('[sync]\nmode = "two-way"\n[publish]\norder = [["a"]]', "publish.order: has no meaning"),
+        ('[sync]\nmode = "two-way"\n[publish]\nremove-after = "1h"', "publish.remove-after: has no meaning"),
+        ('[sync]\nmode = "two-way"\n[trash]\npath = "../.trash"', "trash.path: has no meaning"),
+        ('[sync]\nmode = "two-way"\n[audit]\nrepair = "fix"', "audit.repair: has no meaning"),
         ("[sync]\npath = 'x'", "sync.path: unknown key; did you mean source.path?"),
         ("[synk]\ndelete = true", "synk: unknown key; did you mean sync?"),
         ("[sync]\npasword = 'x'", "sync.pasword: unknown key; did you mean target.password?"),

@@ -76,7 +76,7 @@ class Careful:
     wall_clock_ns: Callable[[], int]
 
     async def place(self, items: Sequence[Placement], *, is_repeat: bool = False) -> list[Entry | OperationRefused]:
-        """Give files their final names, and return the entries that the side then shows, in order.
+        """Rename files to their final names, and return the entries that the side then shows, in order.
 
         A refusal leaves the side as it was, except for what another program has done. ``is_repeat``: it may be done in
         part already, so the names are looked at first.
@@ -103,7 +103,7 @@ class Careful:
         return [results[index] for index in range(len(items))]
 
     async def _is_superseded(self, item: Placement) -> bool:
-        """Give a file that was set aside its name back, because the new one did not get it.
+        """Put a file that was set aside back, because the new one did not get it.
 
         Return True if another program has written a file of that name meanwhile: the old one is as both sides had it,
         and may go.
@@ -189,7 +189,7 @@ class Careful:
             return False
 
     async def _put_back(self, kept: Entry, path: str) -> None:
-        """Give a file its name back; if that is taken, a name of its own. It is never lost."""
+        """Move a file back to its name; if that is taken, to a name of its own. It is never lost."""
         (found,) = await look(self.target, [kept])
         if not isinstance(found, Entry):
             return

@@ -289,7 +289,7 @@ class Uploads:
         return [result.entry if isinstance(result, Published) else result for result in results]
 
     async def _place(self, target: Session) -> list[Entry | OperationRefused]:
-        """Give the files that wait their names, where what has them is what was seen before."""
+        """Rename the files that wait, where what has them is what was seen before."""
         items = [
             Placement(it.staged, it.copy.over, it.aside, it.copy.proof)
             for it in self._staged

@@ -116,7 +116,7 @@ class Recovery:
         return None if name is None else join(parent_of(path), name)
 
     async def _to_copy(self, session: Session, kept: Entry, final: str, facts: trio.MemorySendChannel[Fact]) -> bool:
-        """Give a file a name of its own. Return whether it has one."""
+        """Move a file to a name of its own. Return whether it has one."""
         taken: Collection[str] = ()
         listing = await session.list_directory(parent_of(final))
         if listing.problem is None:

@@ -35,7 +35,7 @@ _TRIES: Final = 3
 
 @attrs.define(eq=False)
 class Steps:
-    """Gives the operations of a step to the limbs, and waits for the outcome of each."""
+    """Hands the operations of a step to the limbs, and waits for the outcome of each."""
 
     limbs: Mapping[Side, trio.MemorySendChannel[Batch]]
     settled: trio.MemoryReceiveChannel[Settlement]
