@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.assembly import modes_for
 from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
-from actorsync.errors import FatalError
+from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
 from actorsync.model.entry import Scope
 from actorsync.model.operation import Side
 from actorsync.model.pair import other
@@ -169,7 +170,12 @@ async def _recover(
     options: RunOptions,
     facts: trio.MemorySendChannel[Fact],
 ) -> set[str]:
-    """Put right what a run that died has left on either side. Return the paths of which that could not be done."""
+    """Put right what a run that died has left on either side. Return the paths of which that could not be done.
+
+    Before the first run of all, a target that does not exist is made, as a mirror does.
+    """
+    if memory.is_fresh and not memory.count() and not options.is_plan:
+        await _make_root(places[Side.TARGET])
     unsettled: set[str] = set()
     for side, place in places.items():
         pending = memory.pending(side)
@@ -186,6 +192,16 @@ async def _recover(
             )
             unsettled |= await recovery.run(pending, facts)
     return unsettled
+
+
+async def _make_root(place: Endpoint) -> None:
+    """Make a root that does not exist. If that goes wrong, the scan says what is wrong with the root."""
+    with suppress(ConnectionLost, GuardRefused, OperationRefused):
+        try:
+            await place.identify()
+        except GuardRefused:
+            async with place.open_session() as session:
+                await session.make_directories([""])
 
 
 def _walkers(place: Source, connections: int) -> int:

@@ -10,7 +10,7 @@ from actorsync.actors.shutdown import Shutdown
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind
-from actorsync.model.event import Agreed, Intended
+from actorsync.model.event import Agreed, Intended, MemoryVoided
 from actorsync.model.operation import Side
 from actorsync.model.pair import Agreement, Doubt
 from actorsync.planning.selection import Selection
@@ -153,3 +153,36 @@ async def test_what_is_aside_and_may_not_be_what_was_agreed_on_is_kept(autojump_
 async def listed(endpoint: MemoryEndpoint, path: str) -> list[Entry]:
     async with endpoint.open_session() as session:
         return [it for it in (await session.list_directory("")).entries if it.path == path]
+
+
+@pytest.mark.parametrize("is_remote", [False, True], ids=["local", "remote"])
+async def test_the_first_run_of_all_makes_a_target_that_does_not_exist(
+    autojump_clock: MockClock, is_remote: bool
+) -> None:
+    trees = TwoTrees()
+    trees.target = MemoryEndpoint(now=trees.tick, exists=False, is_remote=is_remote)
+    trees.source.write("x", b"x")
+
+    assert (await trees.run()).report.exit_code == 0
+
+    assert tree_of(trees.target) == {"x": b"x"}
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["after-a-run", "after-a-run-that-was-cut-off"])
+@pytest.mark.parametrize("side", list(Side), ids=lambda it: f"{it.value}-is-gone")
+async def test_a_root_that_is_gone_after_something_was_agreed_on_stops_the_run(
+    autojump_clock: MockClock, side: Side, is_whole: bool
+) -> None:
+    trees = TwoTrees()
+    trees.source.write("x", b"x")
+    await trees.run()
+    if not is_whole:
+        known = trees.journal.pairs.subtree("")
+        trees.journal.pairs.apply([MemoryVoided("as if no run had come to its end"), *map(Agreed, known)])
+    gone = MemoryEndpoint(now=trees.tick, exists=False)
+    is_source = side is Side.SOURCE
+
+    run = await trees.run(source=gone if is_source else None, target=None if is_source else gone)
+
+    assert run.report.exit_code == 4
+    assert tree_of(trees.source) == tree_of(trees.target) == {"x": b"x"}
