@@ -22,6 +22,7 @@ from bench.rounds import open_stage, run_case
 from bench.servers import SERVERS, USUAL
 from bench.suites import CLAIMS, DEPLOYS, MATRIX, SUITES, run_suite
 from bench.trees import WORKLOADS
+from bench.two_way import render_two_way, run_two_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ RESULTS: Final = Path(__file__).with_name("results")
 PLOTS: Final = Path(__file__).parents[1] / "docs/plots"
 #: The suite that measures how long a change takes to be live.
 WATCH: Final = "watch"
+TWO_WAY: Final = "two-way"
 TOOLS: Final = {"ip": "iproute2", "unshare": "util-linux", "mount": "mount", "ssh-keygen": "openssh-client"}
 
 
@@ -66,7 +68,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("a list of comparisons").add_argument
     add(
         "--suite",
-        choices=[*SUITES, WATCH],
+        choices=[*SUITES, WATCH, TWO_WAY],
         help="the claims about actorsync, the matrix for the plots, the deploys of a site, or from save to live",
     )
     add("--only", metavar="TEXT", default="", help="only cases with this text in their line, such as 'sftp small'")
@@ -177,6 +179,19 @@ def latencies(options: argparse.Namespace) -> int:
     return 1 if "NOT KEPT" in shown else 0
 
 
+def two_way(options: argparse.Namespace) -> int:
+    """Measure two sides that both change, and show it; return the exit code."""
+    check_machine()
+    RESULTS.mkdir(exist_ok=True)
+    found = run_two_way(options.only or "", options.scale)
+    if not found:
+        raise Unusable(f"no program has {options.only!r} in its line")
+    print(shown := render_two_way(found))
+    if not options.only and options.scale == 1:
+        (RESULTS / f"{TWO_WAY}.md").write_text(shown + "\n")
+    return 1 if "FAILED" in shown else 0
+
+
 def plot(options: argparse.Namespace) -> int:
     """Draw the results of the suites so far; return the exit code."""
     scale, outcomes = options.scale, dict[Case, Outcome]()
@@ -209,6 +224,8 @@ def main() -> int:
             return plot(options)
         if options.suite == WATCH:
             return latencies(options)
+        if options.suite == TWO_WAY:
+            return two_way(options)
         return suite(options) if options.suite else compare(options)
     except Unusable as error:
         print(f"bench: {error}", file=sys.stderr)
