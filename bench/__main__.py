@@ -22,6 +22,7 @@ from bench.rounds import open_stage, run_case
 from bench.servers import SERVERS, USUAL
 from bench.suites import CLAIMS, DEPLOYS, MATRIX, SUITES, run_suite
 from bench.trees import WORKLOADS
+from bench.two_way import TWO_WAY, ended_well, render_two_way, run_two_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,8 +67,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("a list of comparisons").add_argument
     add(
         "--suite",
-        choices=[*SUITES, WATCH],
-        help="the claims about actorsync, the matrix for the plots, the deploys of a site, or from save to live",
+        choices=[*SUITES, WATCH, TWO_WAY],
+        help="the claims about actorsync, the matrix, the deploys of a site, from save to live, or two-way runs",
     )
     add("--only", metavar="TEXT", default="", help="only cases with this text in their line, such as 'sftp small'")
     add("--again", action="store_true", help="also run cases that have results; the last result counts")
@@ -177,6 +178,26 @@ def latencies(options: argparse.Namespace) -> int:
     return 1 if "NOT KEPT" in shown else 0
 
 
+def two_way(options: argparse.Namespace) -> int:
+    """Compare two-way runs, and show them; return the exit code."""
+    check_machine()
+    present(
+        "peers",
+        ["rclone", "unison"],
+        {name: f"apt install {name}" for name in ("rclone", "unison")},
+        {name: shutil.which(name) for name in ("rclone", "unison")},
+    )
+    RESULTS.mkdir(exist_ok=True)
+    path = _results_of(TWO_WAY, options.scale)
+    found = run_two_way(path, options.only, scale=options.scale, runs=options.runs or 1, timeout=options.timeout)
+    if not found:
+        raise Unusable(f"no work has {options.only!r} in its line")
+    print(shown := render_two_way(found))
+    if not options.only:
+        path.with_suffix(".md").write_text(shown + "\n")
+    return 0 if ended_well(found) else 1
+
+
 def plot(options: argparse.Namespace) -> int:
     """Draw the results of the suites so far; return the exit code."""
     scale, outcomes = options.scale, dict[Case, Outcome]()
@@ -209,6 +230,8 @@ def main() -> int:
             return plot(options)
         if options.suite == WATCH:
             return latencies(options)
+        if options.suite == TWO_WAY:
+            return two_way(options)
         return suite(options) if options.suite else compare(options)
     except Unusable as error:
         print(f"bench: {error}", file=sys.stderr)
