@@ -33,6 +33,7 @@ __all__ = ["TWO_WAY", "TwoWayRound", "ended_well", "render_two_way", "run_two_wa
 TWO_WAY: Final = "two-way"
 OURS: Final = "actorsync"
 CONNECTIONS: Final = 8
+STAMP: Final = f".actorsync-{'[0-9a-f]' * 16}"
 EVERY: Final = 100
 """One file in so many changes on each side."""
 ROUND_TRIPS: Final = (50, None)
@@ -178,6 +179,12 @@ def _wrong(source: Path, target: Path, tree: Path, changed: Mapping[Path, bytes]
     return None
 
 
+def _without_stamp(target: Path) -> None:
+    """Remove the one empty file by which actorsync knows the target again; more of them count as too many."""
+    if len(stamps := [*target.glob(STAMP)]) == 1:
+        stamps[0].unlink()
+
+
 @contextlib.contextmanager
 def _two_sides(stage: Stage, home: Path) -> Iterator[Job]:
     """Name two sides that are not there yet, and an empty state; remove all at the end of the block."""
@@ -207,6 +214,7 @@ def _round(case: Case, stage: Stage, home: Path, work: str, peer: str, timeout: 
             _owned(target)
         timed = timed or run(stage.link.near, is_first=is_first)
         trip = 0.0 if case.link is None else round_trip(stage.link) or 0.0
+        _without_stamp(target)
         wrong = None if timed.failure else _wrong(job.source, target, stage.source, changed)
         return TwoWayRound(
             *(work, case.server, peer, case.link, case.tree.file_count, round(trip * 1000, 1)), timed, wrong
