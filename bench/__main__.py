@@ -22,7 +22,7 @@ from bench.rounds import open_stage, run_case
 from bench.servers import SERVERS, USUAL
 from bench.suites import CLAIMS, DEPLOYS, MATRIX, SUITES, run_suite
 from bench.trees import WORKLOADS
-from bench.two_way import render_two_way, run_two_way
+from bench.two_way import TWO_WAY, ended_well, render_two_way, run_two_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "--suite",
         choices=[*SUITES, WATCH, TWO_WAY],
-        help="the claims about actorsync, the matrix for the plots, the deploys of a site, or from save to live",
+        help="the claims about actorsync, the matrix, the deploys of a site, from save to live, or two-way runs",
     )
     add("--only", metavar="TEXT", default="", help="only cases with this text in their line, such as 'sftp small'")
     add("--again", action="store_true", help="also run cases that have results; the last result counts")
@@ -180,16 +180,23 @@ def latencies(options: argparse.Namespace) -> int:
 
 
 def two_way(options: argparse.Namespace) -> int:
-    """Measure two sides that both change, and show it; return the exit code."""
+    """Compare two-way runs, and show them; return the exit code."""
     check_machine()
+    present(
+        "peers",
+        ["rclone", "unison"],
+        {name: f"apt install {name}" for name in ("rclone", "unison")},
+        {name: shutil.which(name) for name in ("rclone", "unison")},
+    )
     RESULTS.mkdir(exist_ok=True)
-    found = run_two_way(options.only or "", options.scale)
+    path = _results_of(TWO_WAY, options.scale)
+    found = run_two_way(path, options.only, scale=options.scale, runs=options.runs or 1, timeout=options.timeout)
     if not found:
-        raise Unusable(f"no program has {options.only!r} in its line")
+        raise Unusable(f"no work has {options.only!r} in its line")
     print(shown := render_two_way(found))
-    if not options.only and options.scale == 1:
-        (RESULTS / f"{TWO_WAY}.md").write_text(shown + "\n")
-    return 1 if "FAILED" in shown else 0
+    if not options.only:
+        path.with_suffix(".md").write_text(shown + "\n")
+    return 0 if ended_well(found) else 1
 
 
 def plot(options: argparse.Namespace) -> int:

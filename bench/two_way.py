@@ -1,18 +1,14 @@
-"""Two sides that both change: actorsync beside rclone bisync and unison, over a line with a round trip of 50 ms.
-
-Each program has a tree on this machine and one on the server. Four things are timed: a first run with half of the files
-on each side; a first run with equal trees; nothing to do; and 1 % of the files changed on each side. After each run the
-trees are compared byte for byte. Medians are compared.
-"""
+"""Two-way runs beside rclone bisync and unison: both sides may change, and each change goes to the other side."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -21,205 +17,278 @@ from bench.cases import Case
 from bench.credentials import OWNER, PASSWORD, PORT, USER
 from bench.link import inside
 from bench.measure import Measurement, measure
-from bench.peers import PEERS, ssh_command
-from bench.report import table
-from bench.rounds import open_stage, prepared_job
-from bench.serving import serve
-from bench.trees import difference, put_in_place
+from bench.peers import PASSWORD_VARIABLE, Job, ssh_command
+from bench.report import figure, ratio, table
+from bench.rounds import open_stage
+from bench.serving import round_trip, serve
+from bench.trees import CHANGED_MTIME, difference, files_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
-    from bench.peers import Job
     from bench.rounds import Stage
-    from bench.servers import Language
 
-__all__ = ["TwoWay", "render_two_way", "run_two_way"]
+__all__ = ["TWO_WAY", "TwoWayRound", "ended_well", "render_two_way", "run_two_way"]
 
-#: The round trip of the line, in milliseconds.
-ROUND_TRIP: Final = 50
+TWO_WAY: Final = "two-way"
+OURS: Final = "actorsync"
 CONNECTIONS: Final = 8
-#: How often each thing is timed.
-_RUNS: Final = 3
-_LONGEST: Final = 900.0
-_OURS: Final = "actorsync"
-#: What is wanted: at most this much of the time of the other program.
-_WANTED: Final = {"rclone bisync": 0.5, "unison": 1.2}
+STAMP: Final = f".actorsync-{'[0-9a-f]' * 16}"
+EVERY: Final = 100
+"""One file in so many changes on each side."""
+ROUND_TRIPS: Final = (50, None)
 
-
-@attrs.frozen
-class TwoWay:
-    """One program, one thing, once."""
-
-    server: str
-    program: str
-    what: str
-    files: int
-    result: Measurement
-    difference: str | None
-
-
-def _actorsync(job: Job, language: Language) -> list[str]:
-    command = PEERS[_OURS].commands[language](job)
-    with (job.state / "profile.toml").open("a") as profile:
-        profile.write('mode = "two-way"\n')
-    return command
-
-
-def _bisync(job: Job, remote: str) -> list[str]:
-    """Return the command of every run; the first one is told to begin anew."""
-    work = job.state / "bisync"
-    first = [] if work.exists() else ["--resync"]
-    work.mkdir(exist_ok=True)
-    together = str(job.connections)
-    return [
-        *("rclone", "bisync", str(job.source), remote, "--config", os.devnull, "--workdir", str(work), "--quiet"),
-        *("--transfers", together, "--checkers", together, *first),
-    ]
-
-
-def _bisync_sftp(job: Job) -> list[str]:
-    keys = f"key_file={job.credentials.key_file},known_hosts_file={job.credentials.known_hosts}"
-    return _bisync(job, f":sftp,shell_type=none,host={job.address},port={PORT},user={USER},{keys}:{job.folder}")
-
-
-def _bisync_ftp(job: Job) -> list[str]:
-    hidden = subprocess.run(["rclone", "obscure", PASSWORD], check=True, capture_output=True, text=True)
-    secret = hidden.stdout.strip()
-    return _bisync(job, f":ftp,host={job.address},port={PORT},user={USER},pass={secret}:{job.folder}")
-
-
-def _unison(job: Job) -> list[str]:
-    """Use the program on both sides. The machine of the server has the same one."""
-    words = ssh_command(job.credentials).split()
-    state = job.state / "unison"
-    state.mkdir(exist_ok=True)
-    return [
-        *("env", f"UNISON={state}", "unison", str(job.source)),
-        f"ssh://{USER}@{job.address}:{PORT}/{job.folder}",
-        *("-batch", "-auto", "-silent", "-times", "-fastcheck", "true", "-sshcmd", words[0]),
-        *("-sshargs", " ".join(words[1:])),
-    ]
-
-
-PROGRAMS: Final[Mapping[str, Mapping[str, Callable[[Job], list[str]]]]] = {
-    "openssh": {_OURS: lambda job: _actorsync(job, "sftp"), "rclone bisync": _bisync_sftp, "unison": _unison},
-    "proftpd": {_OURS: lambda job: _actorsync(job, "ftp"), "rclone bisync": _bisync_ftp},
+#: What each workload is: the tree, and a line about the two sides before the run that is timed.
+WORKS: Final[Mapping[str, tuple[str, str]]] = {
+    "send": ("small", "first run, the target is empty"),
+    "merge": ("small", "first run, each side has the half that the other one has not"),
+    "equal": ("adopt", "first run, both sides are equal"),
+    "nothing": ("nothing-to-do", "nothing has changed"),
+    "changed": ("nothing-to-do", "1 % has changed on each side, no file on both"),
 }
 
 
-@attrs.define
-class _Sides:
-    """The two trees of one program, and how it is run."""
+@attrs.frozen
+class TwoWayRound:
+    """One program, once, from two prepared sides to the end of the timed run."""
 
-    case: Case
-    stage: Stage
-    job: Job
-    target: Path
-    program: str
-    _changes: int = 0
+    work: str
+    server: str
+    peer: str
+    link: int | None
+    files: int
+    trip_ms: float
+    """The round trip as it was measured, in milliseconds."""
+    timed: Measurement
+    difference: str | None
+    """What is wrong with the two sides after the run; such a run has no time in the table."""
 
-    def run(self, what: str) -> TwoWay:
-        """Run the program once, and compare the trees."""
-        command = PROGRAMS[self.case.server][self.program](self.job)
-        result = measure(inside(self.stage.link.near, *command), self.job.state, _LONGEST)
-        for own in self.target.glob(".actorsync-*"):
-            own.unlink()
-        unlike = None if result.failure else difference(self.job.source, self.target)
-        found = TwoWay(self.case.server, self.program, what, self.case.tree.file_count, result, unlike)
-        print(f"  {self.program}, {what}: {result.seconds:.2f} s {result.failure or unlike or ''}", file=sys.stderr)
-        return found
+    @property
+    def failure(self) -> str | None:
+        return self.timed.failure or self.difference
 
-    def change(self) -> None:
-        """Change 1 % of the files on each side, others on each."""
-        self._changes += 1
-        names = sorted(path.relative_to(self.job.source) for path in self.job.source.rglob("*") if path.is_file())
-        some = names[self._changes :: 50]
-        for number, name in enumerate(some):
-            root = self.job.source if number % 2 else self.target
-            (root / name).write_bytes(b"changed %d" % self._changes + os.urandom(200))
-            if root is self.target:
-                os.chown(root / name, OWNER, OWNER)
+    @property
+    def group(self) -> tuple[str, str, int | None, int]:
+        """What rounds have in common that may be compared."""
+        return self.work, self.server, self.link, self.files
+
+
+def _actorsync(job: Job, url: str, access: str) -> list[str]:
+    profile = job.state / "profile.toml"
+    profile.write_text(
+        f'[source]\npath = "{job.source}"\n\n[target]\nurl = "{url}{job.folder}"\n{access}\n\n'
+        f'[sync]\nmode = "two-way"\nconnections = {job.connections}\n'
+    )
+    profile.chmod(0o600)
+    return [sys.executable, "-m", "actorsync", "run", str(profile)]
+
+
+def _actorsync_ftp(job: Job, _: bool) -> list[str]:
+    access = f'password = {{ env = "{PASSWORD_VARIABLE}" }}'
+    return _actorsync(job, f"ftp://{USER}@{job.address}:{PORT}/", access)
+
+
+def _actorsync_sftp(job: Job, _: bool) -> list[str]:
+    keys = {"key-file": job.credentials.key_file, "known-hosts": job.credentials.known_hosts}
+    access = "\n".join(f'{key} = "{path}"' for key, path in keys.items())
+    return _actorsync(job, f"sftp://{USER}@{job.address}:{PORT}/~/", access)
+
+
+def _bisync(job: Job, backend: str, access: str, is_first: bool) -> list[str]:
+    """Use ``--resync`` for the first run, without which it refuses one."""
+    remote = f":{backend},host={job.address},port={PORT},user={USER},{access}:{job.folder}"
+    together = str(job.connections)
+    return [
+        *("rclone", "bisync", str(job.source), remote, "--config", os.devnull, "--quiet"),
+        *("--workdir", str(job.state / "bisync"), "--transfers", together, "--checkers", together),
+        *(["--resync"] if is_first else []),
+    ]
+
+
+def _bisync_ftp(job: Job, is_first: bool) -> list[str]:
+    hidden = subprocess.run(["rclone", "obscure", PASSWORD], check=True, capture_output=True, text=True)
+    return _bisync(job, "ftp", f"pass={hidden.stdout.strip()}", is_first)
+
+
+def _bisync_sftp(job: Job, is_first: bool) -> list[str]:
+    """Use no shell, like actorsync."""
+    keys = f"key_file={job.credentials.key_file},known_hosts_file={job.credentials.known_hosts}"
+    return _bisync(job, "sftp,shell_type=none", keys, is_first)
+
+
+def _unison(job: Job, _: bool) -> list[str]:
+    """Use one connection, as it always does. Its server is the same program on the other side."""
+    ssh, *arguments = ssh_command(job.credentials).split()
+    return [
+        *("unison", str(job.source), f"ssh://{USER}@{job.address}:{PORT}/{job.folder}"),
+        *("-sshcmd", ssh, "-sshargs", " ".join(arguments)),
+        *("-batch", "-auto", "-silent", "-times", "-fastcheck", "true"),
+    ]
+
+
+_Commands = dict[str, dict[str, "Callable[[Job, bool], list[str]]"]]
+
+#: For each server the programs, and what makes the command of each for a job, and for a first or a later run.
+PROGRAMS: Final[_Commands] = {
+    "openssh": {OURS: _actorsync_sftp, "bisync": _bisync_sftp, "unison": _unison},
+    "proftpd": {OURS: _actorsync_ftp, "bisync": _bisync_ftp},
+}
+
+
+def _owned(root: Path) -> None:
+    subprocess.run(["chown", "-R", f"{OWNER}:{OWNER}", str(root)], check=True)
+
+
+def _lay(work: str, tree: Path, source: Path, target: Path) -> None:
+    """Put both sides into the state before the first run of the work."""
+    subprocess.run(["cp", "-a", str(tree), str(source)], check=True)
+    if work == "send":
+        target.mkdir()
+    else:
+        subprocess.run(["cp", "-a", str(tree), str(target)], check=True)
+    if work == "merge":
+        for number, file in enumerate(files_of(tree)):
+            (source, target)[number % 2].joinpath(file.relative_to(tree)).unlink()
+    _owned(target)
+
+
+def _change(tree: Path, source: Path, target: Path) -> dict[Path, bytes]:
+    """Change other files on each side; return what both sides then have to have."""
+    wanted = dict[Path, bytes]()
+    for number, file in enumerate(files_of(tree)):
+        for side, turn in ((source, 0), (target, EVERY // 2)):
+            if number % EVERY == turn:
+                name = file.relative_to(tree)
+                wanted[name] = b"changed %d\n" % number + file.read_bytes()
+                (side / name).write_bytes(wanted[name])
+                os.utime(side / name, (CHANGED_MTIME + number, CHANGED_MTIME + number))
+    return wanted
+
+
+def _wrong(source: Path, target: Path, tree: Path, changed: Mapping[Path, bytes]) -> str | None:
+    """Return what is wrong with the two sides, read byte for byte; None when both have what they have to have."""
+    if unlike := difference(source, target):
+        return f"the sides differ: {unlike}"
+    for name, content in changed.items():
+        if (source / name).read_bytes() != content:
+            return f"a change is lost: {name}"
+    if not changed:
+        return difference(tree, source)
+    if len(files_of(source)) != len(files_of(tree)):
+        return "files are lost or too many"
+    return None
+
+
+def _without_stamp(target: Path) -> None:
+    """Remove the one empty file by which actorsync knows the target again; more of them count as too many."""
+    if len(stamps := [*target.glob(STAMP)]) == 1:
+        stamps[0].unlink()
 
 
 @contextlib.contextmanager
-def _sides(case: Case, stage: Stage, home: Path, program: str, *, is_split: bool) -> Iterator[_Sides]:
-    """Make both trees of a program: equal ones, or half of the folders on each side."""
-    shutil.rmtree(home / ".unison", ignore_errors=True)
-    mine = stage.scratch / "mine"
-    with prepared_job(case, stage, home, "two-way") as job:
-        target = home / "two-way"
-        mine.mkdir()
-        put_in_place(case.tree, stage.source, mine, os.getuid())
-        put_in_place(case.tree, stage.source, target, OWNER)
-        if is_split:
-            for number, folder in enumerate(sorted(path for path in mine.iterdir() if path.is_dir())):
-                shutil.rmtree((mine if number % 2 else target) / folder.name)
-        try:
-            yield _Sides(case, stage, attrs.evolve(job, source=mine), target, program)
-        finally:
-            shutil.rmtree(mine)
+def _two_sides(stage: Stage, home: Path) -> Iterator[Job]:
+    """Name two sides that are not there yet, and an empty state; remove all at the end of the block."""
+    source, folder = stage.scratch / "side", "side"
+    stage.state.mkdir()
+    try:
+        yield Job(source, stage.link.address, folder, CONNECTIONS, stage.state, stage.credentials)
+    finally:
+        for path in (source, home / folder, stage.state, home / ".unison"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _first_runs(case: Case, stage: Stage, home: Path, programs: Sequence[str]) -> Iterator[TwoWay]:
-    for _ in range(_RUNS):
-        for program in programs:
-            with _sides(case, stage, home, program, is_split=True) as sides:
-                yield sides.run("first run, half on each side")
+def _round(case: Case, stage: Stage, home: Path, work: str, peer: str, timeout: float) -> TwoWayRound:
+    with _two_sides(stage, home) as job:
+        command, target = PROGRAMS[case.server][peer], home / job.folder
+
+        def run(place: str, *, is_first: bool) -> Measurement:
+            return measure(inside(place, *command(job, is_first)), job.state, timeout)
+
+        _lay(work, stage.source, job.source, target)
+        is_first, changed, timed = work not in {"nothing", "changed"}, dict[Path, bytes](), None
+        if not is_first:  # what each side had is learnt beside the server, where this takes seconds
+            known = run(stage.link.far, is_first=True)
+            timed = known if known.failure else None
+        if work == "changed":
+            changed = _change(stage.source, job.source, target)
+            _owned(target)
+        timed = timed or run(stage.link.near, is_first=is_first)
+        trip = 0.0 if case.link is None else round_trip(stage.link) or 0.0
+        _without_stamp(target)
+        wrong = None if timed.failure else _wrong(job.source, target, stage.source, changed)
+        return TwoWayRound(
+            *(work, case.server, peer, case.link, case.tree.file_count, round(trip * 1000, 1)), timed, wrong
+        )
 
 
-def _later_runs(case: Case, stage: Stage, home: Path, programs: Sequence[str]) -> Iterator[TwoWay]:
-    for program in programs:
-        with _sides(case, stage, home, program, is_split=False) as sides:
-            yield sides.run("first run, equal trees")
-            sides.run("(once more)")
-            for _ in range(_RUNS):
-                yield sides.run("nothing to do")
-            for _ in range(_RUNS):
-                sides.change()
-                yield sides.run("1 % changed on each side")
+def _titled(work: str, server: str, link: int | None, files: int) -> str:
+    return f"{work}, {files:,} files: {WORKS[work][1]}, {server}, {'loopback' if link is None else f'{link} ms'}"
 
 
-def run_two_way(only: str = "", scale: float = 1.0) -> list[TwoWay]:
-    """Run every program on every server whose line has ``only`` in it."""
-    found: list[TwoWay] = []
-    for server, programs in PROGRAMS.items():
-        chosen = [name for name in programs if only in f"{server} {name}"]
-        for workload, runs in (("small", _first_runs), ("many", _later_runs)):
-            if not chosen:
+def run_two_way(
+    path: Path, only: str = "", *, scale: float = 1.0, runs: int = 1, timeout: float = 7200
+) -> list[TwoWayRound]:
+    """Run every work whose line has ``only`` in it, the programs in turn; append each round to ``path``."""
+    found: list[TwoWayRound] = []
+    for link in ROUND_TRIPS:
+        for work, (tree, _) in WORKS.items():
+            cases = [Case(tree, server, link, CONNECTIONS, tuple(PROGRAMS[server]), scale) for server in PROGRAMS]
+            cases = [case for case in cases if only in _titled(work, case.server, link, case.tree.file_count)]
+            if not cases:
                 continue
-            case = Case(workload, server, ROUND_TRIP, CONNECTIONS, (_OURS,), scale=scale)
-            with (
-                open_stage(case.tree, case.link) as stage,
-                serve(server, stage.link, stage.credentials, stage.scratch) as home,
-            ):
-                found += runs(case, stage, home, chosen)
+            with open_stage(cases[0].tree, link) as stage:
+                for case in cases:
+                    found += _rounds(case, stage, work, path, runs, timeout)
     return found
 
 
-def render_two_way(found: Sequence[TwoWay]) -> str:
-    """Return a table of the medians, and of the share that actorsync takes of the time of each other program."""
-    lines = [["server", "what", "files", "program", "s", "cpu s", "actorsync takes of it", "wanted"]]
-    groups: dict[tuple[str, str, str], list[TwoWay]] = {}
-    for one in found:
-        groups.setdefault((one.server, one.what, one.program), []).append(one)
-    for (server, what, program), ones in groups.items():
-        wrong = next((it.result.failure or it.difference for it in ones if it.result.failure or it.difference), None)
-        if wrong is not None:
-            lines.append([server, what, str(ones[0].files), program, "FAILED", wrong[:60], "-", "-"])
-            continue
-        seconds, cpu = _median(ones)
-        ours = groups.get((server, what, _OURS), [])
-        share = _median(ours)[0] / seconds if ours else None
-        shown = "-" if share is None or program == _OURS else f"{share:.2f}"
-        wanted = f"{_WANTED[program]:g}" if program in _WANTED else "-"
-        lines.append([server, what, str(ones[0].files), program, f"{seconds:.2f}", f"{cpu:.2f}", shown, wanted])
+def _rounds(case: Case, stage: Stage, work: str, path: Path, runs: int, timeout: float) -> Iterator[TwoWayRound]:
+    with serve(case.server, stage.link, stage.credentials, stage.scratch) as home:
+        for peer in [*case.peers] * runs:
+            one = _round(case, stage, home, work, peer, timeout)
+            with path.open("a") as file:
+                file.write(json.dumps(attrs.asdict(one)) + "\n")
+            print(
+                f"{_titled(*one.group)}: {peer} {one.timed.seconds:.2f} s, {one.timed.cpu:.2f} s of processor, "
+                f"{one.failure or 'equal'}",
+                file=sys.stderr,
+            )
+            yield one
+
+
+def _middle(values: Sequence[float]) -> float | None:
+    return sorted(values)[len(values) // 2] if values else None
+
+
+def render_two_way(rounds: Sequence[TwoWayRound]) -> str:
+    """Return a table with the medians of each program, and ours as a share of each of the others."""
+    lines = [["work", "program", "s", "processor s", "peak, MiB", "ours / theirs", "result"]]
+    for group in dict.fromkeys(one.group for one in rounds):
+        of_group = [one for one in rounds if one.group == group]
+        programs = {
+            peer: [one for one in of_group if one.peer == peer] for peer in dict.fromkeys(x.peer for x in of_group)
+        }
+        ours = _seconds(programs.get(OURS, []))
+        for peer, these in programs.items():
+            theirs, timed = _seconds(these), [one.timed for one in these if not one.failure]
+            lines.append(
+                [
+                    _titled(*group),
+                    peer,
+                    figure(_middle(theirs)),
+                    figure(_middle([one.cpu for one in timed])),
+                    figure(_middle([one.peak_mib for one in timed]), 0),
+                    "" if peer == OURS else figure(ratio(ours, theirs)),
+                    next((one.failure for one in these if one.failure), "equal"),
+                ]
+            )
     return table(lines)
 
 
-def _median(ones: Sequence[TwoWay]) -> tuple[float, float]:
-    return (
-        statistics.median(it.result.seconds for it in ones),
-        statistics.median(it.result.cpu for it in ones),
-    )
+def _seconds(rounds: Sequence[TwoWayRound]) -> list[float]:
+    return [one.timed.seconds for one in rounds if not one.failure]
+
+
+def ended_well(rounds: Sequence[TwoWayRound]) -> bool:
+    """Return whether every run ended well, with two sides as they have to be."""
+    return not any(one.failure for one in rounds)
