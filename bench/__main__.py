@@ -32,7 +32,6 @@ RESULTS: Final = Path(__file__).with_name("results")
 PLOTS: Final = Path(__file__).parents[1] / "docs/plots"
 #: The suite that measures how long a change takes to be live.
 WATCH: Final = "watch"
-TWO_WAY: Final = "two-way"
 TOOLS: Final = {"ip": "iproute2", "unshare": "util-linux", "mount": "mount", "ssh-keygen": "openssh-client"}
 
 
