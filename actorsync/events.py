@@ -76,7 +76,7 @@ from actorsync.model.operation import (
     Survey,
     Sweep,
 )
-from actorsync.model.pair import Agreement, Conflict, Doubt
+from actorsync.model.pair import Agreement, Conflict, Doubt, Take
 from actorsync.model.report import Report
 
 __all__ = [
@@ -153,6 +153,7 @@ __all__ = [
     "SurveyComplete",
     "Sweep",
     "Swept",
+    "Take",
     "TargetSeen",
     "TrashOpened",
     "Warned",
