@@ -44,8 +44,10 @@ if TYPE_CHECKING:
 __all__ = ["Limb", "PairActors", "assemble_pair"]
 
 #: Directories that are listed at the same time: over one connection that carries many requests, and on disks.
-_SHARED_WALKERS: Final = 16
+_SHARED_WALKERS: Final = 64
 _DISK_WALKERS: Final = 4
+#: Files that are written to a disk at the same time while they come over connections that carry many at once.
+_DISK_WRITERS: Final = 32
 
 
 @attrs.frozen(eq=False)
@@ -232,7 +234,10 @@ def _limb(
     policy, clock = options.policy, options.clock
     from_side = other(side)
     share = options.shares.target if side is Side.TARGET else options.shares.source
-    sizing = Sizing(policy.connections, memory.ceiling(), policy.is_automatic, share)
+    is_disk = not endpoint.capabilities.is_remote
+    at_once = read[from_side].capabilities.lanes if isinstance(read[from_side], RemoteSource) else 1
+    most = max(policy.connections, min(_DISK_WRITERS, policy.connections * at_once)) if is_disk else policy.connections
+    sizing = Sizing(most, None if is_disk else memory.ceiling(), policy.is_automatic and not is_disk, share)
     sizing.want(options.control.connections)
     pool = Pool(sizing, options.statistics, endpoint.capabilities.lanes, policy.backoff.jitter)
     sent = read[from_side] if policy.bandwidth is None else Limited(read[from_side], policy.bandwidth)
@@ -253,7 +258,7 @@ def _limb(
         clocks=clocks,
     )
     first = len(options.statistics.connections) + 1
-    levels = [ConnectionLevel(number) for number in range(first, first + policy.connections)]
+    levels = [ConnectionLevel(number) for number in range(first, first + most)]
     options.statistics.connections += levels
     return Limb(side, endpoint, pool, tuple(Connection(context, level) for level in levels))
 

@@ -142,7 +142,8 @@ class SourcePool:
                 if is_last_choice and self._may_connect(is_reading=False):
                     await self._connect()
                     continue
-                if connection is not None and (connection.users == 0 or shares):
+                # While another task logs in, a connection with room is shared: the login takes many round trips.
+                if connection is not None and (connection.users == 0 or shares or self._login.locked()):
                     self._lend(connection, is_reading=is_reading, is_alone=is_alone)
                     return connection
                 if self._may_connect(is_reading=is_reading):

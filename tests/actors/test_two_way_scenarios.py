@@ -76,8 +76,9 @@ async def test_scenario(scenario: dict[str, Any]) -> None:
     for side in (trees.source, trees.target):
         for path, what in walk(scenario["agreed"]):
             put(side, path, what)
+    by_content = scenario.get("compare") == "checksum"
     if scenario.get("history") != "none":
-        agreed = await trees.run()
+        agreed = await trees.run(by_content=by_content)
         assert agreed.report.exit_code == 0, agreed.report
     trees.wait()
     change(trees.source, scenario["agreed"], scenario["source"])
@@ -85,7 +86,7 @@ async def test_scenario(scenario: dict[str, Any]) -> None:
     trees.wait()
     before = _shown(trees.source), _shown(trees.target)
     assert before == (expected(scenario["source"]), expected(scenario["target"]))
-    done = await trees.run(rule, max_delete=limit or two_way.ALL, by_content=scenario.get("compare") == "checksum")
+    done = await trees.run(rule, max_delete=limit or two_way.ALL, by_content=by_content)
     expect = scenario["expect"]
     after = _shown(trees.source), _shown(trees.target)
     if expect.get("refused") and not scenario.get("advisory"):

@@ -35,6 +35,8 @@ from actorsync.journal import open_journal, open_memory_journal
 from actorsync.model.event import Event, Started
 from actorsync.model.operation import Copy, Done
 from actorsync.model.report import Report
+from actorsync.pair_supervisor import supervise_pair
+from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
@@ -140,7 +142,10 @@ async def mirror(
     remembered = closing(open_memory_journal()) if journal is None else open_journal(journal, "test")
     with remembered as opened, trio.fail_after(seconds):
         options = RunOptions(policy, observers=observers, clock=clock, pipeline=pipeline)
-        report = await supervise(root, target, opened, options)
+        if policy.pair is None:
+            report = await supervise(root, target, opened, options)
+        else:
+            report = await supervise_pair(root, target, opened.pairs, options)
     return Run(report, events)
 
 
@@ -183,12 +188,13 @@ def settings_for(
     resume: int = ResumeRule().smallest or 0,
     is_burst: bool = False,
     stall_seconds: float = 60.0,
+    is_two_way: bool = False,
 ) -> dict[str, Any]:
     """Return the settings of a run in another process, for JSON.
 
     The source is a directory, or a server and a path on it. The target is a server or a directory. ``resume`` is the
     size from which on files are continued. With ``is_burst`` all of them are published together.
-    A server that says nothing for ``stall_seconds`` counts as lost.
+    A server that says nothing for ``stall_seconds`` counts as lost. With ``is_two_way``, both sides may change.
     """
     settings: dict[str, Any] = {
         "source": os.fspath(source) if isinstance(source, Path) else _on_server(source[0], source[1], None),
@@ -199,6 +205,7 @@ def settings_for(
         "resume": resume,
         "is_burst": is_burst,
         "stall_seconds": stall_seconds,
+        "is_two_way": is_two_way,
     }
     if isinstance(target, Path):
         return {**settings, "kind": "local", "root": os.fspath(target)}
@@ -274,6 +281,8 @@ def run_with_settings(settings: dict[str, Any], write_line: Callable[[str], obje
             observer=show,
             settled=settings["settled"],
             publish=PublishRule(is_burst=settings["is_burst"], resume=ResumeRule(smallest=settings["resume"])),
+            pair=PairRule() if settings["is_two_way"] else None,
+            by_size_time=settings["is_two_way"],
             transforms=(Transform("gzip", settings["gzip"], gzip_stream),) if settings.get("gzip") else (),
         )
 

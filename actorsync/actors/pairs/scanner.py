@@ -24,7 +24,7 @@ from actorsync.model.event import Agreed, Event, Forgotten, MemoryVoided, Scanne
 from actorsync.model.operation import Compare, Failed, Side
 from actorsync.model.pair import Agreement
 from actorsync.model.row import ListingRows, decode, entries_of
-from actorsync.planning.pairs.clocks import Clocks, grain_of
+from actorsync.planning.pairs.clocks import Clocks, tells_minutes
 from actorsync.planning.pairs.copies import copies_of
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.pairs.states import State
@@ -228,12 +228,13 @@ class PairScanner:
         listed = PairListing(below.path, listings[Side.SOURCE], listings[Side.TARGET])
         found: list[Below] = []
         contents = Contents(sides)
+        is_exact = not any(tells_minutes(it.entries) for it in listings.values())
         hides = self.selection.hides
         for item in judge_directory(listed, agreements, hides, by_size_time=self.by_size_time):
             if isinstance(item, Below):
                 found.append(item)
                 continue
-            for one in await self._decided(contents, item, below):
+            for one in await self._decided(contents, item, is_exact=is_exact):
                 if isinstance(one, Below):
                     found.append(one)
                 else:
@@ -245,17 +246,20 @@ class PairScanner:
             found = [it for it in found if it.path.rpartition("/")[2] not in agreements or not it.is_on_both]
         return found
 
-    async def _decided(self, contents: Contents, verdict: Verdict, below: Below) -> list[Verdict | Below]:
-        """Return what follows from a verdict once the contents are known that it depends on."""
+    async def _decided(self, contents: Contents, verdict: Verdict, *, is_exact: bool) -> list[Verdict | Below]:
+        """Return what follows from a verdict once the contents are known that it depends on.
+
+        ``is_exact``: both sides tell times at least to the second.
+        """
         match verdict.verb:
             case Verb.VERIFY:
-                return await self._verified(contents, verdict.pair, below)
+                return await self._verified(contents, verdict.pair, is_exact=is_exact)
             case Verb.COMPARE:
-                return [await self._compared(contents, verdict)]
+                return [await self._compared(contents, verdict, is_exact=is_exact)]
             case _:
                 return [verdict]
 
-    async def _verified(self, contents: Contents, pair: Pair, below: Below) -> list[Verdict | Below]:
+    async def _verified(self, contents: Contents, pair: Pair, *, is_exact: bool) -> list[Verdict | Below]:
         for side in Side:
             if pair.state(side) is State.DOUBTFUL:
                 entry, agreement = pair.on(side), pair.agreement
@@ -265,12 +269,12 @@ class PairScanner:
                 if digest is None:
                     return [self._unread(pair, side)]
                 pair = pair.with_state(side, State.SAME if digest == agreement.digest else State.CHANGED)
-        return [it for one in judge(pair) for it in await self._again(contents, one, below)]
+        return [it for one in judge(pair) for it in await self._again(contents, one, is_exact=is_exact)]
 
-    async def _again(self, contents: Contents, item: Verdict | Below, below: Below) -> list[Verdict | Below]:
-        return [item] if isinstance(item, Below) else await self._decided(contents, item, below)
+    async def _again(self, contents: Contents, item: Verdict | Below, *, is_exact: bool) -> list[Verdict | Below]:
+        return [item] if isinstance(item, Below) else await self._decided(contents, item, is_exact=is_exact)
 
-    async def _compared(self, contents: Contents, verdict: Verdict) -> Verdict:
+    async def _compared(self, contents: Contents, verdict: Verdict, *, is_exact: bool) -> Verdict:
         """Decide about two files of the same size that have both changed, or are both new.
 
         In a first run there may be very many, and the times are those that an earlier copy has set. Later there are
@@ -287,7 +291,7 @@ class PairScanner:
             and not self.by_content
             and has_same_time(source, target)
             and not any(self.clocks.doubts(side, entry, now) for side, entry in self._halves(source, target))
-            and grain_of(source) == grain_of(target) == grain_of(attrs.evolve(source, mtime_ns=1))
+            and is_exact
         )
         if is_proved:
             return attrs.evolve(verdict, verb=Verb.AGREE)

@@ -6,15 +6,16 @@ change again without a change of its size and times, and when "now" is on a serv
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
 
-from actorsync.model.entry import Entry
+from actorsync.model.entry import Entry, Kind
 from actorsync.model.operation import Side
 from actorsync.model.pair import Doubt, other
 
-__all__ = ["Clocks", "grain_of"]
+__all__ = ["Clocks", "grain_of", "tells_minutes"]
 
 _SECOND: Final = 1_000_000_000
 #: The coarsest clock of a file system in use, and the most that two readings of one clock are apart in a run.
@@ -73,3 +74,9 @@ def grain_of(entry: Entry) -> int:
     A time that is a whole minute is probably all that the server tells.
     """
     return _MINUTE + _GRAIN if entry.mtime_ns is not None and entry.mtime_ns % _MINUTE == 0 else _GRAIN
+
+
+def tells_minutes(entries: Iterable[Entry]) -> bool:
+    """Return whether a directory looks as if its server told times to the minute: all of its files have whole ones."""
+    times = [entry.mtime_ns for entry in entries if entry.kind is Kind.FILE and entry.mtime_ns is not None]
+    return bool(times) and not any(time % _MINUTE for time in times)
