@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -105,9 +106,14 @@ def _bisync(job: Job, backend: str, access: str, is_first: bool) -> list[str]:
     ]
 
 
+@functools.cache
+def _hidden_password() -> str:
+    """Return the password as rclone takes it: another text each time, and bisync needs the same in each run."""
+    return subprocess.run(["rclone", "obscure", PASSWORD], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def _bisync_ftp(job: Job, is_first: bool) -> list[str]:
-    hidden = subprocess.run(["rclone", "obscure", PASSWORD], check=True, capture_output=True, text=True)
-    return _bisync(job, "ftp", f"pass={hidden.stdout.strip()}", is_first)
+    return _bisync(job, "ftp", f"pass={_hidden_password()}", is_first)
 
 
 def _bisync_sftp(job: Job, is_first: bool) -> list[str]:
