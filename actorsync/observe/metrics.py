@@ -69,6 +69,7 @@ _GAUGES: Final[tuple[tuple[str, str, _Value], ...]] = (
     ),
     ("parked", "Paths that are not tried for a while, because they keep failing.", lambda it: it.troubles.parked.total),
     ("drift", "Entries that other programs have changed on the target.", lambda it: it.troubles.drift.total),
+    ("conflicts", "Paths that both sides have changed, to be decided about.", lambda it: it.troubles.conflicts.total),
     (
         "connections",
         "Connections to the target that are open.",

@@ -90,8 +90,17 @@ def _mirror(state: MirrorState) -> dict[str, Any]:
             for path, (since, was, found) in troubles.drift.kept.items()
         ],
         "drift_total": troubles.drift.total,
-        "conflicts": [],
-        "conflicts_total": 0,
+        "conflicts": [
+            {
+                "path": it.path,
+                "reason": it.reason,
+                "since": it.since,
+                "source": _entry(it.source),
+                "target": _entry(it.target),
+            }
+            for it in troubles.conflicts.kept.values()
+        ],
+        "conflicts_total": troubles.conflicts.total,
         "failures": [{"path": path, "reason": reason} for path, reason in troubles.failures],
         "failures_total": troubles.failures_total,
         "rates": [[round(at, 1), round(rate)] for at, rate in state.rates.plot],

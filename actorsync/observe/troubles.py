@@ -1,4 +1,4 @@
-"""What is wrong with a mirror: parked paths, drift, and the failures of the last pass. Bounded."""
+"""What is wrong with a mirror: parked paths, drift, conflicts, and the failures of the last pass. Bounded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from typing import Final, Generic, TypeVar
 import attrs
 
 from actorsync.model.entry import Entry
-from actorsync.model.event import Drifted, DriftEnded, Event, Parked, Recovered, Scanned
+from actorsync.model.event import (
+    Conflicted,
+    ConflictEnded,
+    Drifted,
+    DriftEnded,
+    Event,
+    Parked,
+    Recovered,
+    Scanned,
+)
 from actorsync.model.operation import Failed, Fault
+from actorsync.model.pair import Conflict
 from actorsync.planning.drift import Drift
 from actorsync.planning.parking import is_parked
 
@@ -57,6 +67,8 @@ class Troubles:
     parked: Bounded[Parked] = attrs.Factory(Bounded)
     drift: Bounded[tuple[float, Entry | None, Entry | None]] = attrs.Factory(Bounded)
     """When it was found, what the target had, and what it has."""
+    conflicts: Bounded[Conflict] = attrs.Factory(Bounded)
+    """What both sides of a two-way mirror have changed."""
     failures: list[tuple[str, str]] = attrs.Factory(list)
     failures_total: int = 0
 
@@ -85,9 +97,20 @@ class Troubles:
                 self.drift.put(path, (since, then, now))
             case Drifted(path) | DriftEnded(path):
                 self.drift.drop(path)
+            case Conflicted(conflict):
+                self.conflicts.put(conflict.path, conflict)
+            case ConflictEnded(path):
+                self.conflicts.drop(path)
 
-    def restore(self, parked: Iterable[Parked], drifts: Iterable[tuple[Drift, Entry | None]]) -> None:
+    def restore(
+        self,
+        parked: Iterable[Parked],
+        drifts: Iterable[tuple[Drift, Entry | None]],
+        conflicts: Iterable[Conflict] = (),
+    ) -> None:
         """Take over what the journal has of earlier processes."""
+        for conflict in conflicts:
+            self.conflicts.put(conflict.path, conflict)
         for trouble in parked:
             self.observe(trouble)
         for drift, was in drifts:

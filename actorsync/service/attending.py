@@ -13,7 +13,7 @@ import trio
 
 from actorsync.ending import the_cause
 from actorsync.errors import ActorsyncError, JournalUnusable, ProfileError
-from actorsync.journal import read_drifts, read_runs, read_troubles, state_directory
+from actorsync.journal import read_conflicts, read_drifts, read_runs, read_troubles, state_directory
 from actorsync.model.event import Warned
 from actorsync.model.report import Report
 from actorsync.observe.board import Board
@@ -228,7 +228,11 @@ def _restore(jobs: Iterable[Job]) -> None:
         identity = job.profile.identity
         with contextlib.suppress(ActorsyncError):
             job.state.history.restore(read_runs(directory, identity, KEPT))
-            job.state.troubles.restore(read_troubles(directory, identity), read_drifts(directory, identity))
+            job.state.troubles.restore(
+                read_troubles(directory, identity),
+                read_drifts(directory, identity),
+                read_conflicts(directory, identity),
+            )
 
 
 async def _kept_from_harm(work: Callable[[], Awaitable[None]], warn: Callable[[str], None]) -> None:

@@ -14,6 +14,8 @@ from actorsync.endpoints.contract import Upload
 from actorsync.model.entry import Entry, Kind, Problem
 from actorsync.model.event import (
     BreakerOpened,
+    Conflicted,
+    ConflictEnded,
     Drifted,
     DriftEnded,
     Event,
@@ -31,6 +33,7 @@ from actorsync.model.event import (
     WatchStarted,
 )
 from actorsync.model.operation import Copy, Done, Failed, Fault, Remove
+from actorsync.model.pair import Conflict
 from actorsync.model.report import Report, Run
 from actorsync.observe.board import Board, MirrorState, Pace
 from actorsync.observe.rates import Rates
@@ -237,6 +240,33 @@ def test_status_has_the_form_that_readers_rely_on() -> None:
         "failed": 2,
         "error": "no more",
     }
+
+
+def test_conflicts_are_shown_until_they_end() -> None:
+    versions = Entry("a", Kind.FILE, 3), Entry("a", Kind.FILE, 4)
+    conflict = Conflict("a", *versions, "changed on both sides", 30.0)
+    state = after(Conflicted(conflict), STARTED)
+    state.troubles.restore([], [], [attrs.evolve(conflict, path="b", target=None)])
+    mirror = seen(state)
+    assert mirror["conflicts"] == [
+        {
+            "path": "a",
+            "reason": "changed on both sides",
+            "since": 30.0,
+            "source": {"kind": "file", "size": 3},
+            "target": {"kind": "file", "size": 4},
+        },
+        {
+            "path": "b",
+            "reason": "changed on both sides",
+            "since": 30.0,
+            "source": {"kind": "file", "size": 3},
+            "target": None,
+        },
+    ]
+    assert mirror["conflicts_total"] == 2
+    state.observe(ConflictEnded("a"))
+    assert [it["path"] for it in seen(state)["conflicts"]] == ["b"]
 
 
 def test_what_is_over_is_no_longer_shown() -> None:
