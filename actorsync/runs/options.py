@@ -34,8 +34,8 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
     return Policy(
         selection=attrs.evolve(
             sync.selection(),
-            private=private_paths(profile, private),
-            keeps_git_back=profile.target.is_remote and not profile.source.is_remote,
+            private=_private_paths(profile, private),
+            keeps_git_back=_keeps_git_back(profile),
         ),
         max_delete=sync.max_delete,
         delete=sync.delete,
@@ -53,6 +53,18 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         pair=PairRule(sync.conflict, sync.conflict_copies) if sync.mode == "two-way" else None,
         protected=protected_paths(profile, private),
     )
+
+
+def _private_paths(profile: Profile, more: Iterable[Path]) -> frozenset[str]:
+    """Return what is never sent, as paths below the root. In two-way, either side may be the one that is read."""
+    found = private_paths(profile, more)
+    return found | protected_paths(profile, more) if profile.sync.mode == "two-way" else found
+
+
+def _keeps_git_back(profile: Profile) -> bool:
+    """Return whether a ``.git`` would leave this machine. In two-way, either side may be the one that is sent."""
+    source, target = profile.source.is_remote, profile.target.is_remote
+    return source != target if profile.sync.mode == "two-way" else target and not source
 
 
 def _audit_rule(profile: Profile) -> AuditRule | None:

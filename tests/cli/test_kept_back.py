@@ -8,6 +8,7 @@ import pytest
 
 from actorsync import load_profile
 from actorsync.cli.commands import run_command
+from actorsync.planning.temporary_names import is_own
 from actorsync.runs.private_paths import private_paths
 from actorsync.testing import EmbeddedFtpServer
 from tests.support.cli_profile import tree
@@ -148,3 +149,32 @@ def test_usual_keys_that_a_login_tries_are_kept_back(
     (project / "actorsync.toml").write_text(f'[source]\npath = "."\n[target]\nurl = "sftp://u@h/www"\n{keys}\n')
     usual = {f".ssh/{name}" for name in ("id_ed25519", "id_ecdsa", "id_rsa")}
     assert (private_paths(load_profile("actorsync.toml")) & usual == usual) is is_kept_back
+
+
+@pytest.mark.parametrize("is_source", [True, False])
+def test_two_way_keeps_back_what_is_private_on_either_side(project: Path, tmp_path: Path, *, is_source: bool) -> None:
+    """The directory of the profile may be either side, and both are sent."""
+    (tmp_path / "server").mkdir()
+    with EmbeddedFtpServer(tmp_path / "server", password="demo") as server:
+        url = [f'url = "{server.url}"', 'password = { file = "etc/password" }']
+        sides = (
+            ["[source]", 'path = "."', "[target]", *url] if is_source else ["[source]", *url, "[target]", 'url = "."']
+        )
+        Path("actorsync.toml").write_text("\n".join([*sides, "[sync]", 'mode = "two-way"']))
+        for _ in range(2):
+            assert run_command(["run", "-q"]) == 0
+    kept = {name for name in tree(tmp_path / "server") if not is_own(name)}
+    assert kept == {"index.html", "lib/a.js", "etc/readme"}
+
+
+def test_two_way_between_directories_of_this_machine_keeps_git_and_not_the_profile(
+    project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    text = f'[source]\npath = "{tmp_path / "other"}"\n[target]\nurl = "."\n[sync]\nmode = "two-way"\n'
+    Path("actorsync.toml").write_text(text)
+    assert run_command(["run", "-q"]) == 0
+    names = set(tree(tmp_path / "other"))
+    assert {".git/config", "lib/.git"} <= names
+    assert not names & {"actorsync.toml", "var/actorsync"}
+    assert not [name for name in names if name.startswith("var/")]
