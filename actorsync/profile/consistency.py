@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from actorsync.profile.overlap import overlap
 from actorsync.profile.schema import Profile
 from actorsync.profile.secrets.secret import PromptSecret
-from actorsync.profile.two_way import fault_of_two_way
+from actorsync.profile.two_way import ONE_TARGET, fault_of_two_way
 
 __all__ = ["fault_of", "fault_of_all"]
 
 _BURST_ALONE = 'only has an effect with publish.mode = "burst"; set that, or remove it'
 
 
-def fault_of(profile: Profile) -> tuple[str, str] | None:
-    """Return the key of the first contradiction, with what is wrong and what to do; None if there is none."""
+def fault_of(profile: Profile, given: Mapping[str, object]) -> tuple[str, str] | None:
+    """Return the key of the first contradiction, with what is wrong and what to do; None if there is none.
+
+    ``given`` has the keys that are written somewhere, with their values.
+    """
     sync, publish, trash = profile.sync, profile.publish, profile.trash
+    if (found := fault_of_two_way(profile, given)) is not None:
+        return found  # first: it does not propose keys that the mode has no use for
     if sync.max_connections is not None and not sync.is_automatic:
         return "sync.max-connections", 'only used with connections = "auto"; remove it'
     if profile.source.is_remote and sync.links == "follow":
@@ -50,11 +55,13 @@ def fault_of(profile: Profile) -> tuple[str, str] | None:
         return "trash.path", 'leads back into the target; write it like "../.trash", or as a path below the target'
     if fault := overlap(profile.source, profile.target):
         return "target.url", fault
-    return fault_of_two_way(profile)
+    return None
 
 
 def fault_of_all(profiles: Sequence[Profile]) -> tuple[str, str, str] | None:
     """Return the name of a target that does not go with the others, its key, and what is wrong; None if all do."""
+    if len(profiles) > 1 and any(profile.sync.mode == "two-way" for profile in profiles):
+        return profiles[1].name, "target.name", ONE_TARGET
     canaries = [profile.name for profile in profiles if profile.is_canary]
     if len(canaries) > 1:
         return canaries[1], "target.canary", f"{canaries[0]} is a canary as well, and one goes first; remove it here"

@@ -176,7 +176,7 @@ class _Loader:
             is_canary=structured.target.canary,
             canary_check=structured.target.canary_check,
         )
-        if (fault := fault_of(profile)) is not None:
+        if (fault := fault_of(profile, _given(document, structured))) is not None:
             self._fail(*fault)
         return profile
 
@@ -303,6 +303,16 @@ class _Loader:
             return with_login(attrs.evolve(place, where=where), table, name, needs_keys=self._needs_keys)
         except Misfit as misfit:
             self._fail(f"{name}.{kebab(misfit.key)}", str(misfit))
+
+
+def _given(document: Mapping[str, Any], structured: _Document) -> dict[str, object]:
+    """Return the keys that ``document`` has, with the values that were read."""
+    return {
+        key: getattr(getattr(structured, section), field.name)
+        for key, field in KEYS.items()
+        for section, _, noun in [key.partition(".")]
+        if noun in document[section]
+    }
 
 
 def _converter(site: Site, target: str) -> cattrs.Converter:

@@ -9,6 +9,7 @@ import click
 from actorsync.cli.commands import cli
 from actorsync.planning.pairs import table
 from actorsync.planning.reconcile import TABLE, Action, Source, Target
+from actorsync.profile import two_way
 from tests.support.docs.matrix import ROWS, rows_in, rows_of
 from tests.support.root import ROOT
 
@@ -34,6 +35,12 @@ def test_two_way_table_equals_the_code() -> None:
     text = (ROOT / "docs/two-way.md").read_text()
     printed = text.partition("<!-- two-way table: begin -->\n")[2].partition("\n<!-- two-way table: end -->")[0]
     assert printed == table.as_markdown()
+
+
+def test_keys_of_two_way_equal_the_code() -> None:
+    text = (ROOT / "docs/two-way.md").read_text()
+    printed = text.partition("<!-- two-way keys: begin -->\n")[2].partition("\n<!-- two-way keys: end -->")[0]
+    assert printed == two_way.as_markdown()
 
 
 def test_fault_matrix_lists_exactly_the_tests_of_each_row() -> None:
