@@ -30,7 +30,7 @@ from tests.support import virtual_time
 from tests.support.tiers import amount
 from tests.support.world.memory_mirror import ONE, PATIENT, Mirror
 
-SEEDS = amount("DRIFT_SEEDS", short=200, full=400)
+SEEDS = amount("DRIFT_SEEDS", short=200, full=300)
 BLOCK = 100
 CHANGES = ("edit", "edit", "delete", "delete a directory", "empty", "remove", "replace", "restore", "add", "swap kinds")
 

@@ -17,7 +17,7 @@ from tests.support.tiers import amount
 from tests.support.two_way_story import TwoWayStory
 from tests.support.virtual_time import simulate
 
-EXAMPLES: Final = amount("TWO_WAY_MACHINE", short=20, full=300)
+EXAMPLES: Final = amount("TWO_WAY_MACHINE", short=20, full=100)
 
 _NAMES = st.sampled_from(("a", "b", "d/a", "d/b"))
 _SIDES = st.sampled_from(("source", "target"))

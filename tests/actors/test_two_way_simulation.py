@@ -12,10 +12,10 @@ from tests.support.tiers import amount
 from tests.support.two_way_story import TwoWayStory, tell
 from tests.support.virtual_time import simulate
 
-SEEDS = amount("TWO_WAY_SEEDS", short=100, full=2000)
+SEEDS = amount("TWO_WAY_SEEDS", short=100, full=1000)
 BLOCK = 50
 #: How many stories are told with the sides swapped.
-SWAPPED = amount("TWO_WAY_SWAPPED", short=30, full=300)
+SWAPPED = amount("TWO_WAY_SWAPPED", short=30, full=100)
 RULES: tuple[ConflictRule, ...] = get_args(ConflictRule)
 #: Every seed that ever found something. Told first, and for ever.
 FOUND = (47, 48, 90, 189, 474)

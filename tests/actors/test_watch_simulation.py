@@ -15,7 +15,7 @@ from tests.support.world.climate import NO_CLIMATE, Climate
 from tests.support.world.simulation import simulate
 from tests.support.world.watching import WatchedStory
 
-SEEDS = amount("WATCH_SEEDS", short=60, full=600)
+SEEDS = amount("WATCH_SEEDS", short=60, full=400)
 BLOCK = 100
 
 #: Every seed that ever found something.

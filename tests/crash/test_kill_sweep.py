@@ -32,7 +32,7 @@ from tests.support.world.changing_source import KIB
 LOCAL, PROFTPD = "local", "proftpd"
 
 #: Number of system calls to try in CI. A run makes some hundreds.
-SAMPLE = {LOCAL: 60, PROFTPD: 40, OPENSSH: 30}
+SAMPLE = {LOCAL: 40, PROFTPD: 26, OPENSSH: 20}
 
 CONNECTIONS = 2
 #: Size of a file that is sent by sendfile. Its size and time are the same before and after the change.

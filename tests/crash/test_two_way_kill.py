@@ -27,7 +27,7 @@ from tests.support.system.forks import Forked, Forks
 from tests.support.tiers import IS_FULL
 
 #: Number of system calls to try in CI.
-SAMPLE = {LOCAL: 32, PROFTPD: 16, OPENSSH: 16}
+SAMPLE = {LOCAL: 16, PROFTPD: 8, OPENSSH: 8}
 
 
 @pytest.fixture(scope="module")

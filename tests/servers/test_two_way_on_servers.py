@@ -28,17 +28,13 @@ from tests.support.two_way_scenarios import SCENARIOS, change, expected, put, wa
 
 #: One of each kind: changes of either side, removals, kinds that change, what is left out, renames, conflicts.
 _SAMPLE: Final = (
-    "unison-propagation",
-    "unison-rename-file",
     "unison-renames-many",
     "unison-file-over-directory",
     "unison-delete-back",
     "mutagen-042-two-way-safe",
-    "mutagen-060-two-way-safe",
     "mutagen-108-two-way-safe",
     "mutagen-117-two-way-safe",
     "bisync-changed-source-deleted-target",
-    "bisync-deleted-both",
     "osync-conflicts-reported",
 )
 _BY_ID: Final = {it["id"]: it for it in SCENARIOS}
