@@ -22,8 +22,8 @@ from actorsync.cli.process.malloc import share_one_heap
 from actorsync.cli.process.showing import Show, outputs_for, stamped
 from actorsync.endpoints.shared.resource_limits import require_descriptors
 from actorsync.errors import DRIFTED, ActorsyncError, FatalError
+from actorsync.model.changes import change_of
 from actorsync.model.event import Event
-from actorsync.model.messages import change_of
 from actorsync.model.pair import Take
 from actorsync.planning.publishing.forecast import Outliner
 from actorsync.profile import Profile, format_duration, load_profile

@@ -191,7 +191,7 @@ def records_of(event: Event) -> Iterator[dict[str, Any]]:
 
 def _operation(name: str, operation: Any) -> dict[str, Any]:
     verb = re.sub(r"(?<!^)([A-Z])", r"_\1", type(operation).__name__).lower()
-    record = {"event": name, "operation": verb, "path": operation.path}
+    record = {"event": name, "operation": verb, "path": operation.path} | _side(operation.side)
     return record | {"foreign": operation.is_foreign} if isinstance(operation, Remove) else record
 
 

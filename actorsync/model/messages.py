@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from actorsync.errors import DRIFTED, FatalError, GuardRefused, LoginRefused, TargetUnreachable
-from actorsync.model.entry import Entry, Kind
+from actorsync.model.entry import Entry
 from actorsync.model.event import (
     BreakerOpened,
     Conflicted,
@@ -34,13 +34,12 @@ from actorsync.model.event import (
     WatchStarted,
 )
 from actorsync.model.left_out import LeftOut
-from actorsync.model.operation import Copy, Done, Failed, Fault, MakeDirectory, Move, Publish, Remove, Respell, SetMode
+from actorsync.model.operation import Failed, Fault
 from actorsync.model.report import Report
 from actorsync.model.text import counted, display, duration_text, size_text
 
 __all__ = [
     "RESULTS",
-    "change_of",
     "did_nothing",
     "drift_text",
     "drifted_text",
@@ -77,28 +76,6 @@ RESULTS: Final = {
 
 #: What the last line of a run says about drift.
 _WAY_OUT: Final = 'actorsync status lists them, audit.repair = "fix" restores them'
-
-
-def change_of(event: Event) -> tuple[str, str] | None:
-    """Return the symbol and the path of a change, or None.
-
-    The symbols are those of rclone (+ new, * changed, - removed), ! for a removal of what actorsync did not put there,
-    > for moved, and % for a new mode.
-    """
-    match event:
-        case Done(Copy(source, replaces)):
-            return ("*" if replaces else "+"), display(source.path)
-        case Done(Publish(kept, replaced=replaced)):
-            return ("+" if replaced is None else "*"), display(kept.path)
-        case Done(MakeDirectory(source)):
-            return ("+", f"{display(source.path)}/") if source.path else None
-        case Done(Move(source, target) | Respell(source, target)):
-            return ">", f"{display(target.path)} -> {display(source.path)}"
-        case Done(SetMode(source, mode=mode)):
-            return "%", f"{display(source.path)}{'/' if source.kind is Kind.DIRECTORY else ''} {mode:04o}"
-        case Done(Remove(target, is_foreign=is_foreign)):
-            return "!" if is_foreign else "-", display(target.path) + ("/" if target.kind is Kind.DIRECTORY else "")
-    return None
 
 
 def trouble_in(event: Event) -> Iterator[tuple[bool, str]]:
@@ -230,7 +207,7 @@ def is_whole(report: Report) -> bool:
 def _changes_text(report: Report) -> str:
     """Return the line of a pass over a part of the source: ``3 copied (1.2 KiB), 1 removed in 0.4 s``."""
     counts = (
-        (report.copied, f"{report.copied} copied ({size_text(report.copied_bytes)})"),
+        (report.copied, f"{report.copied} copied ({size_text(report.copied_bytes)}{_back_text(report)})"),
         (report.moved, f"{report.moved} moved"),
         (report.modes_set, f"{counted(report.modes_set, 'mode')} set"),
         (report.directories_made, f"{counted(report.directories_made, 'directory', 'directories')} made"),
@@ -239,6 +216,7 @@ def _changes_text(report: Report) -> str:
         (report.failed, f"{report.failed} failed"),
         (report.skipped, f"{report.skipped} skipped"),
         (report.withheld, f"{counted(report.withheld, 'removal')} postponed"),
+        (report.conflicts, counted(report.conflicts, "conflict")),
     )
     done = ", ".join(text for count, text in counts if count)
     refused = "" if report.not_published is None else f"; {display(report.not_published)}"
@@ -267,8 +245,7 @@ def summary(report: Report) -> str:
     if report.exit_code == DRIFTED and did_nothing(report):
         return f"drifted: {_drifted(report)} {took}{_left_out_text(report.left_out)}; {_WAY_OUT}"
     resumed = f", {size_text(report.resumed_bytes)} of it there already" if report.resumed_bytes else ""
-    back = f", {report.to_source} of them to the source" if report.to_source else ""
-    parts = [f"{report.copied} copied ({size_text(report.copied_bytes)}{resumed}{back})"]
+    parts = [f"{report.copied} copied ({size_text(report.copied_bytes)}{resumed}{_back_text(report)})"]
     if report.moved:
         parts.append(f"{report.moved} moved")
     if report.modes_set:
@@ -297,6 +274,11 @@ def summary(report: Report) -> str:
         way_out += f"; {display(report.not_published)}"
     end = f"{_delayed_text(report)}{_left_out_text(report.left_out)}{_as_of(report)}{way_out}"
     return f"{result_of(report)}: {', '.join(parts)} {took}{end}"
+
+
+def _back_text(report: Report) -> str:
+    """Return what is said of the copies of a two-way run that went to the source, or ""."""
+    return f", {report.to_source} of them to the source" if report.to_source else ""
 
 
 def _left_out_text(left_out: LeftOut) -> str:
@@ -373,7 +355,8 @@ def plan_summary(report: Report, refused: int = 0) -> str:
     """Return the last line of a plan that reached its end. ``refused`` counts the removals that a guard refused."""
     parts = []
     if report.copied:
-        parts.append(f"{counted(report.copied, 'file')} to copy ({size_text(report.copied_bytes)})")
+        size = f"{size_text(report.copied_bytes)}{_back_text(report)}"
+        parts.append(f"{counted(report.copied, 'file')} to copy ({size})")
     if report.moved:
         parts.append(f"{report.moved} to move")
     if report.modes_set:

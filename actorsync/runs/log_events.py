@@ -4,6 +4,7 @@
 * WARNING: a warning, a lost connection, a path that is parked, removals that wait.
 * INFO: the run begins, or ends in sync; the source is watched; what did not work works again.
 * DEBUG: each change (``+`` new, ``*`` changed, ``-`` removed, ``>`` moved, ``%`` new mode), and each file not tried.
+  In a two-way run, ``->`` before it says that the target is changed, and ``<-`` the source.
 
 Each record has the event as its attribute ``event``, and as ``mirror`` the name of the mirror; "" if the process has
 only one. With a name, the text begins with it. The texts are those of the command line, without secrets.
@@ -18,6 +19,7 @@ from typing import Final
 import attrs
 
 from actorsync.actors.observers import Observer
+from actorsync.model.changes import change_text
 from actorsync.model.event import (
     Changed,
     Event,
@@ -33,7 +35,6 @@ from actorsync.model.event import (
     WatchStarted,
 )
 from actorsync.model.messages import (
-    change_of,
     did_nothing,
     named,
     parking_text,
@@ -69,22 +70,25 @@ class _Log:
 
     name: str
     _is_partial: bool = False
+    _shows_sides: bool = False
 
     def observe(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._shows_sides = event.is_two_way
         if isinstance(event, PassBegan):
             self._is_partial = event.directories is not None
         prefix = f"{display(self.name)}: " if self.name else ""
-        for level, text in _lines_of(event):
+        for level, text in _lines_of(event, shows_sides=self._shows_sides):
             level = logging.DEBUG if isinstance(event, Started) and self._is_partial else level
             if _LOGGER.isEnabledFor(level):
                 _LOGGER.log(level, "%s%s", prefix, text, extra={"event": event, "mirror": self.name})
 
 
-def _lines_of(event: Event) -> Iterator[tuple[int, str]]:
+def _lines_of(event: Event, *, shows_sides: bool) -> Iterator[tuple[int, str]]:
     match event:
         case Done():
-            if _LOGGER.isEnabledFor(logging.DEBUG) and (change := change_of(event)) is not None:
-                yield logging.DEBUG, " ".join(change)
+            if _LOGGER.isEnabledFor(logging.DEBUG) and (change := change_text(event, shows_sides=shows_sides)):
+                yield logging.DEBUG, change
         case Started(connections=connections):
             yield logging.INFO, f"{event.text()}, {counted(connections, 'connection')}"
         case WatchStarted(why=why):

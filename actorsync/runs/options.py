@@ -16,6 +16,7 @@ from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.pairs.rules import PairRule
+from actorsync.planning.publishing.ranks import NONE
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
 from actorsync.policy import Policy, RunOptions
 from actorsync.profile import Profile
@@ -75,7 +76,7 @@ def _audit_rule(profile: Profile) -> AuditRule | None:
 def _publish_rule(profile: Profile) -> PublishRule:
     publish, sync, trash = profile.publish, profile.sync, profile.trash
     return PublishRule(
-        ranks=publish.order,
+        ranks=NONE if sync.mode == "two-way" else publish.order,
         is_burst=publish.mode == "burst",
         remove_after=publish.remove_after,
         keeps_old=publish.keep_old,

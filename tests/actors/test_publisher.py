@@ -15,9 +15,10 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.memory.tree import File
 from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ConnectionLost, OperationRefused
+from actorsync.model.changes import change_of
 from actorsync.model.entry import Kind
 from actorsync.model.event import MemoryVoided, NotPublished, Released, ReleaseEnded, Warned
-from actorsync.model.messages import change_of, summary
+from actorsync.model.messages import summary
 from actorsync.model.operation import Copy, Done, Move, Prepare
 from actorsync.planning.drift import AuditRule
 from actorsync.profile.values.units import MaxDelete

@@ -19,9 +19,13 @@ from actorsync.model.event import (
 )
 from actorsync.model.json_records import json_line, records_of
 from actorsync.model.operation import (
+    Done,
     Failed,
     MakeDirectory,
+    Remove,
+    Returned,
     Side,
+    Skipped,
 )
 from actorsync.model.pair import Conflict
 from tests.support.every_event import EVERY_EVENT, EVIL
@@ -86,3 +90,11 @@ def test_records_of_a_two_way_run_name_the_source_where_it_is_changed() -> None:
         assert list(records_of(Intended(("d/.t",), side=side))) == [{"event": "intended", **names, **said}]
         assert list(records_of(Swept(("d/.t",), side=side))) == [{"event": "swept", **names, **said}]
         assert list(records_of(RemovalIntended(("x",), side=side))) == [{"event": "doomed", "paths": ["x"], **said}]
+
+
+def test_outcomes_name_the_source_where_it_is_changed() -> None:
+    for side, said in ((Side.TARGET, {}), (Side.SOURCE, {"side": "source"})):
+        remove = Remove(Entry("x", Kind.FILE), side=side)
+        outcomes = (Done(remove), Failed(remove, "no"), Skipped(remove, "no"), Returned(remove, "no"))
+        records = [next(records_of(it)) for it in outcomes]
+        assert [{name: it[name] for name in it if name == "side"} for it in records] == [said] * 4

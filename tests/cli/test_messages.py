@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 
 import attrs
 import pytest
 
 from actorsync.cli.status import parked_table, runs_table
+from actorsync.model.changes import change_of, change_text
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import (
     Event,
@@ -15,7 +17,6 @@ from actorsync.model.event import (
 )
 from actorsync.model.left_out import LeftOut
 from actorsync.model.messages import (
-    change_of,
     plan_summary,
     summary,
 )
@@ -25,6 +26,7 @@ from actorsync.model.operation import (
     Failed,
     MakeDirectory,
     Remove,
+    Side,
     Sweep,
 )
 from actorsync.model.report import Report, Run
@@ -83,6 +85,31 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_changes(event: Event, change: tuple[str, str] | None) -> None:
     assert change_of(event) == change
+
+
+def test_change_of_a_two_way_run_shows_the_side_that_is_changed() -> None:
+    to_target, to_source = Done(Copy(FILE), FILE), Done(Remove(FILE, side=Side.SOURCE))
+    assert change_text(to_target, shows_sides=True) == "-> + dir/a.txt"
+    assert change_text(to_source, shows_sides=True) == "<- - dir/a.txt"
+    assert change_text(to_source, shows_sides=False) == "- dir/a.txt"
+    assert change_text(Done(Sweep("x")), shows_sides=True) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (summary, "not in sync: 3 copied (4 B, 2 of them to the source), 0 removed, 0 failed, 1 conflict in 0.5 s"),
+        (plan_summary, "3 files to copy (4 B, 2 of them to the source), 1 conflict to decide"),
+    ],
+)
+def test_end_of_a_two_way_run_or_plan_counts_what_goes_to_the_source(text: Callable[[Report], str], line: str) -> None:
+    report = Report(1, 0, 0.5, copied=3, copied_bytes=4, to_source=2, conflicts=1)
+    assert text(report).startswith(line)
+
+
+def test_pass_over_a_part_of_both_sides_counts_what_goes_to_the_source_and_conflicts() -> None:
+    report = Report(1, 0, 0.5, copied=3, copied_bytes=4, to_source=2, conflicts=1, is_partial=True)
+    assert summary(report) == "3 copied (4 B, 2 of them to the source), 1 conflict in 0.5 s"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ from actorsync.model.operation import (
     MakeDirectory,
     Move,
     Remove,
+    Side,
 )
 from actorsync.model.report import Report
 from tests.support.every_event import EVERY_EVENT, EVIL, FILE, FOLDER, OLD
@@ -349,6 +350,20 @@ async def test_plan_is_sorted_and_printed_at_the_end() -> None:
     assert out.getvalue() == (
         "+ dir/\n- dir/a.txt\n> dir/old.txt -> m\n* z\n1 file to copy (0 B), 1 to move, 1 to remove\n"
     )
+
+
+async def test_plan_and_verbose_lines_of_two_way_show_the_side() -> None:
+    out, lines = io.StringIO(), io.StringIO()
+    events: list[Event] = [
+        Started("/s", "/t", 1, is_two_way=True),
+        Done(Copy(Entry("z", Kind.FILE), replaces=True, side=Side.SOURCE), FILE),
+        Done(Remove(FILE)),
+        Stopped(Report(0, 0, 0, copied=1, to_source=1, removed=1)),
+    ]
+    await shown(PlanLines(Statistics(), out, io.StringIO()), events)
+    assert out.getvalue() == "-> - dir/a.txt\n<- * z\n1 file to copy (0 B, 1 of them to the source), 1 to remove\n"
+    await shown(Lines(Statistics(), lines, is_verbose=True), events)
+    assert lines.getvalue().splitlines()[1:3] == ["<- * z", "-> - dir/a.txt"]
 
 
 async def test_progress_is_shown_every_ten_seconds(autojump_clock: MockClock) -> None:

@@ -113,8 +113,10 @@ def test_plan_shows_both_directions_and_changes_nothing(sides: Sides, act: Act) 
     before = sides.trees()
     code, text = act("plan", "--set", "sync.conflict=both")
     assert code == 0
-    assert "new.txt" in text
-    assert "plan.conflict-target-" in text
+    assert "<- + new.txt\n" in text
+    assert "-> + plan.txt\n" in text
+    assert "<- + plan.conflict-target-" in text
+    assert "3 of them to the source" in text
     assert sides.trees() == before
 
 

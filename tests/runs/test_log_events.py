@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import actorsync
-from actorsync.events import Conflict, Conflicted, Done, Entry, Event, Kind
+from actorsync.events import Conflict, Conflicted, Done, Entry, Event, Kind, Remove, Side, Started
 from actorsync.profile import Profile
 from actorsync.runs.log_events import log_observer
 from tests.support.every_event import EVERY_EVENT
@@ -66,3 +66,11 @@ def test_nothing_observes_where_logging_is_not_set_up(monkeypatch: pytest.Monkey
     assert log_observer() is None
     monkeypatch.setattr(logging.getLogger("actorsync"), "handlers", [logging.StreamHandler()])
     assert log_observer() is not None
+
+
+def test_change_of_a_two_way_run_is_logged_with_its_side(caplog: pytest.LogCaptureFixture) -> None:
+    observe = log_observer()
+    assert observe is not None, "pytest has set logging up"
+    observe(Started("/s", "/t", 1, is_two_way=True))
+    observe(Done(Remove(Entry("a", Kind.FILE), side=Side.SOURCE)))
+    assert logged(caplog)[1:] == [("DEBUG", "<- - a")]

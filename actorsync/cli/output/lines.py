@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -18,9 +18,11 @@ import trio
 
 from actorsync.actors.statistics import Rate, Statistics
 from actorsync.cli.output.progress import progress_text
+from actorsync.cli.output.queue import Queue
 from actorsync.cli.output.refusals import Refusals
 from actorsync.cli.output.streams import Sink
 from actorsync.errors import DRIFTED, TargetUnreachable
+from actorsync.model.changes import change_text
 from actorsync.model.event import (
     Adopted,
     Changed,
@@ -39,7 +41,6 @@ from actorsync.model.event import (
     WatchStarted,
 )
 from actorsync.model.messages import (
-    change_of,
     did_nothing,
     drifted_text,
     moment,
@@ -59,7 +60,7 @@ from actorsync.profile.values.units import format_duration
 if TYPE_CHECKING:
     from actorsync.service.running import Ended
 
-__all__ = ["Lines", "Output", "Queue"]
+__all__ = ["Lines", "Output"]
 
 #: Seconds between two lines of progress.
 _PROGRESS_SECONDS: Final = 10.0
@@ -72,19 +73,6 @@ _NAMED: Final = 10
 
 #: Seconds that a reader has after a cancel to accept the output that is still queued.
 _ABANDON_SECONDS: Final = 0.1
-
-
-@attrs.define(eq=False)
-class Queue:
-    """Lines that are not written yet, each with where it goes. Outputs that share a queue keep the order of events."""
-
-    lines: deque[tuple[Sink, str]] = attrs.Factory(deque)
-    woken: trio.Event = attrs.Factory(trio.Event)
-
-    def add(self, sink: Sink, line: str) -> None:
-        """Add a line, and wake its writer up."""
-        self.lines.append((sink, line))
-        self.woken.set()
 
 
 class Output:
@@ -105,6 +93,8 @@ class Output:
         self.is_running = False
         self.is_stopping = False
         """Whether the run was asked to stop, so that it will not do all that is planned."""
+        self.shows_sides = False
+        """Whether a change can be one of either side, so that its line says of which."""
         self.is_stamped = False
         """Whether each line begins with the time of its event."""
         self.shows_known_drift = False
@@ -144,7 +134,7 @@ class Output:
                 return
             self._warnings.add(event.text)
         if isinstance(event, Started):
-            self.is_running, self.is_stopping = True, False
+            self.is_running, self.is_stopping, self.shows_sides = True, False, event.is_two_way
             self.queue.woken.set()
         for line in self.lines_of(event):
             self.say(line)
@@ -339,8 +329,8 @@ class Lines(Output):
         if isinstance(event, RemovalsRefused):
             return ()  # an error; `errors_of` reports it
         lines = [text if is_failure else self._once(text) for is_failure, text in self.trouble_in(event)]
-        if self._is_verbose and (change := change_of(event)) is not None:
-            lines.append(" ".join(change))
+        if self._is_verbose and (change := change_text(event, shows_sides=self.shows_sides)) is not None:
+            lines.append(change)
         if isinstance(event, Stopped):
             if self._parked > _NAMED:
                 lines.append(f"{counted(self._parked - _NAMED, 'more path')} parked; run actorsync status to see them")

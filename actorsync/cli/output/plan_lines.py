@@ -10,8 +10,9 @@ import attrs
 from actorsync.actors.statistics import Statistics
 from actorsync.cli.output.json_lines import JsonLines
 from actorsync.cli.output.lines import Output
+from actorsync.model.changes import arrow_of, change_of
 from actorsync.model.event import Event, RemovalsDelayed, RemovalsRefused, RemovalsWithheld, Retired, Stopped, Warned
-from actorsync.model.messages import change_of, entries_text, is_whole, plan_summary, warning_text
+from actorsync.model.messages import entries_text, is_whole, plan_summary, warning_text
 from actorsync.model.operation import Done, Remove, Returned
 from actorsync.model.text import counted, display, duration_text, size_text
 from actorsync.planning.publishing.forecast import Outline, Outliner
@@ -47,7 +48,8 @@ class PlanLines(Output):
             case Returned(Remove() as removal) if self._refused:
                 event = Done(removal)  # listed like any other: the reader has to see what is refused
         if (change := change_of(event)) is not None:
-            self._changes.append((change[1], change[0]))
+            symbol, path = change
+            self._changes.append((path, f"{arrow_of(event)} {symbol}" if self.shows_sides else symbol))
         if not isinstance(event, Stopped) or event.report.error is not None:
             return ()  # an error says it all; what was planned until then is not what a run would do
         lines = [f"{symbol} {path}" for path, symbol in sorted(self._changes)]
