@@ -27,6 +27,7 @@ from actorsync.model.event import Event
 from actorsync.model.pair import Take
 from actorsync.planning.publishing.forecast import Outliner
 from actorsync.profile import Profile, format_duration, load_profile
+from actorsync.runs.mirror_only import SAVE, require_mirror
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan, resolve_once
 from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter, has_terminal
@@ -220,7 +221,7 @@ def plan(profiles: Profile | Chosen, options: PlanOptions) -> int:
     """
     chosen = _chosen(profiles)
     if options.save_to is not None:
-        chosen.the_one()
+        require_mirror(chosen.the_one(), SAVE)
     chosen = chosen.answered(partial(ask_first, is_plan=True))
     jobs = jobs_for(chosen.profiles, chosen.files if options.log is None else [*chosen.files, options.log.path])
     codes = [refusal.error.exit_code for refusal in chosen.refused]

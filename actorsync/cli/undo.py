@@ -51,7 +51,11 @@ def undo(words: tuple[str, ...], yes: bool, is_partial: bool, only: tuple[str, .
     has changed can be undone like any other run.
     """
     profile, run, paths = words_of(words)
-    loaded = load(profile, overrides, only).answered()
+    loaded = load(profile, overrides, only)
+    from actorsync.runs.mirror_only import UNDO, require_mirror
+
+    require_mirror(loaded, UNDO)
+    loaded = loaded.answered()
     from actorsync.runs.stop_signals import abortable
     from actorsync.runs.undo import apply_undo, plan_undo
 

@@ -27,6 +27,7 @@ from actorsync.model.text import display, size_text
 from actorsync.profile import EnvSecret, Profile
 from actorsync.profile.release import HooksTable
 from actorsync.rehearsal.result import Began, Rehearsal, Result, Run, Said, Shown
+from actorsync.runs.mirror_only import REHEARSE, require_mirror
 from actorsync.testing.servers.certificates import certificate_sha256, self_signed_certificate
 from actorsync.testing.servers.faults import FaultPlan
 from actorsync.testing.servers.ftp import EmbeddedFtpServer
@@ -75,6 +76,7 @@ async def rehearse(rehearsal: Rehearsal, observe: Observer) -> Result:
 
 def _check(rehearsal: Rehearsal) -> None:
     profile = rehearsal.profile
+    require_mirror(profile, REHEARSE)
     if profile.source.is_remote:
         raise _unfit(profile, "source.url", "only a local directory can be rehearsed as source; set source.path")
     if profile.target.scheme not in _SCHEMES:

@@ -25,6 +25,7 @@ from actorsync.planning.drift import EVERYTHING, AuditRule
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.mirror import Mirror, Places
+from actorsync.runs.mirror_only import APPLY, AUDIT, require_mirror
 from actorsync.runs.observing import observing
 from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.options import options_for
@@ -77,7 +78,7 @@ async def audit_once(profile: Profile, options: RunOptions | None = None, *, is_
     recorded, so that a run with ``audit.repair = "fix"`` restores it. Raises `ProfileError` if no run has made the
     target known.
     """
-    _require_mirror(profile, "audit", "each run looks at both sides as a whole; use actorsync run")
+    require_mirror(profile, AUDIT)
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     listings = EVERYTHING if is_whole else profile.audit.listings or AuditRule().listings
     async with observing(options or options_for(profile)) as observed:
@@ -121,12 +122,6 @@ async def make_plan(profile: Profile, options: RunOptions | None = None) -> Plan
             return await mirror.plan(journal, secrets)
 
 
-def _require_mirror(profile: Profile, command: str, way_out: str) -> None:
-    """Raise `ProfileError` for what is possible with a mirror alone."""
-    if profile.sync.mode == "two-way":
-        raise ProfileError(f"{profile.path}: nothing to {command}: sync.mode is two-way; {way_out}")
-
-
 def _impatient(options: RunOptions) -> RunOptions:
     """Return the options with few attempts to connect: somebody waits for a plan, and nothing is lost without it."""
     policy = options.policy
@@ -141,7 +136,7 @@ async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = 
     is made and compared, and the target directories that it concerns are listed. The policy and the pipeline must be
     those that the plan was made with.
     """
-    _require_mirror(profile, "apply", "both sides may change at any time; use actorsync run")
+    require_mirror(profile, APPLY)
     await trio.to_thread.run_sync(require_source, profile, abandon_on_cancel=True)
     async with observing(options or options_for(profile)) as observed:
         mirror = Mirror(profile, observed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -129,6 +129,31 @@ def test_wrong_use_is_one_line(sides: Sides, act: Act, tmp_path: Path) -> None:
         "resolve", "plan.txt", "--take", "both", "--set", "sync.mode=mirror", "--set", "sync.conflict=both"
     )
     assert (code, text.count("\n")) == (2, 1)
-    for refused in ("audit", "apply"):
-        arguments = (str(tmp_path / "no.plan"),) if refused == "apply" else ()
-        assert act(refused, *arguments)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("audit", ()),
+        ("apply", ("no.plan",)),
+        ("plan", ("--save", "no.plan")),
+        ("undo", ()),
+        ("rehearse", ()),
+    ],
+)
+def test_command_for_mirrors_alone_is_refused_with_a_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, arguments: Sequence[str]
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "target").mkdir()
+    profile = tmp_path / "notes.toml"
+    profile.write_text(f'[source]\npath = "source"\n[target]\nurl = "target"\n{_MODE}')
+    more = [str(tmp_path / it) if it == "no.plan" else it for it in arguments]
+    if command == "apply":
+        as_mirror = ("--set", "sync.mode=mirror", "--set", "sync.conflict=both")
+        assert run_command(["plan", str(profile), *as_mirror, "--save", more[0]]) == 0
+        capsys.readouterr()
+    assert run_command([command, str(profile), *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{profile}: actorsync {command}" in line
+    assert 'is not possible with sync.mode = "two-way": ' in line
