@@ -131,7 +131,7 @@ def aside_name(temporary: str) -> str:
 def kept_name(name: str, token: str) -> str:
     """Return the name under which a two-way run sets a file aside, to look at it before it goes for good.
 
-    It holds the name of the file, so that even a run without a journal can give that back. It is as odd as the name,
+    It holds the name of the file, so that even a run without a journal can restore it. It is as odd as the name,
     see `temporary_name`. A name that is too long loses its beginning.
     """
     lead = name[: len(name) - len(name.lstrip(" ~"))][:8]
