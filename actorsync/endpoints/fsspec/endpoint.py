@@ -17,8 +17,8 @@ import trio
 
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
-from actorsync.endpoints.fsspec.name_checks import Move
 from actorsync.endpoints.fsspec.names import azure_fault, smb_fault
+from actorsync.endpoints.fsspec.renames import Move, Renames
 from actorsync.endpoints.fsspec.session import FsspecSession, Threads
 from actorsync.endpoints.fsspec.store import Store
 from actorsync.endpoints.fsspec.tree import Tree
@@ -46,6 +46,10 @@ _WEB: Final = frozenset({"http", "https"})
 _WEBDAV: Final = frozenset({"webdav", "webdavs"})
 #: Seconds without an answer. A server may need long for a big file that has arrived.
 _WEB_SECONDS: Final = 60
+#: Idle connections that are kept, and for how long: less than the 5 seconds after which Apache closes them. A request
+#: that meets the end of its connection may have been carried out.
+_IDLE: Final = 64
+_IDLE_SECONDS: Final = 4
 
 
 @attrs.frozen
@@ -176,11 +180,14 @@ def _webdav_plan(
 
 
 def _webdav(kind: Any, user: str, *, password: str | None = None, **arguments: object) -> Any:
-    from actorsync.endpoints.fsspec.webdav import Webdav  # imports the HTTP library
+    import httpx
+
+    from actorsync.endpoints.fsspec.webdav import Webdav  # imports the HTTP library as well
 
     if user or password:
         arguments["auth"] = (user, password or "")
-    return Webdav(kind(**{"timeout": _WEB_SECONDS, **arguments}))
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=_IDLE, keepalive_expiry=_IDLE_SECONDS)
+    return Webdav(kind(**{"timeout": _WEB_SECONDS, "limits": limits, **arguments}))
 
 
 def _check_options(kind: Any, names: list[str]) -> None:
@@ -258,13 +265,13 @@ class FsspecEndpoint:
         except Exception as error:
             if not is_missing(error):
                 raise unopened(error, hide) from error
-        store = Store(tree, move)
+        store = Store(tree, Renames(tree, move), may_be_flat=_is_of_fsspec(fs))
         store.names.spellings.folding.traits = self.traits
         return store
 
     def _described(self, store: Store) -> list[tuple[str, str]]:
         kind = type(getattr(store.tree.fs, "library", store.tree.fs))
-        how = "renamed" if store.move is not None else "copied, then the temporary removed"
+        how = "renamed" if store.renames.move is not None else "copied, then the temporary removed"
         return [
             ("library", display(f"{kind.__module__.partition('.')[0]} ({kind.__name__})")),
             ("root", display(store.tree.root or "/")),
@@ -274,7 +281,7 @@ class FsspecEndpoint:
         ]
 
     def _warnings(self, store: Store) -> tuple[str, ...]:
-        if store.move is not None or store.tree.is_flat or self._protocol == "memory":
+        if store.renames.move is not None or store.tree.is_flat or self._protocol == "memory":
             return self._plan.warnings
         half = f"{self._protocol}:// cannot rename: a file may be visible half copied"
         return (*self._plan.warnings, half)
@@ -284,9 +291,16 @@ def _move_of(fs: Any) -> Move | None:
     """Return a function that renames one file; None if the store has only a copy."""
     from fsspec import AbstractFileSystem
 
-    if not isinstance(fs, AbstractFileSystem):
+    if not _is_of_fsspec(fs):
         move: Move = fs.move
         return move
     if type(fs).mv is AbstractFileSystem.mv:
         return None
     return lambda old, new, _: fs.mv(old, new)
+
+
+def _is_of_fsspec(fs: Any) -> bool:
+    """Return whether a file system is one of fsspec, and not one of this project."""
+    from fsspec import AbstractFileSystem
+
+    return isinstance(fs, AbstractFileSystem)

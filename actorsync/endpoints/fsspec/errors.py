@@ -16,7 +16,7 @@ from actorsync.endpoints.shared.resource_limits import is_own_limit, own_limit
 from actorsync.errors import ActorsyncError, ConnectionLost, FatalError, LoginRefused, OperationRefused, TargetFull
 from actorsync.model.text import display, shorten
 
-__all__ = ["Declined", "is_missing", "outcome_of", "said", "unopened"]
+__all__ = ["Declined", "has_failed", "is_lost", "is_missing", "may_be_done", "outcome_of", "said", "unopened"]
 
 _MOST: Final = 300
 
@@ -67,6 +67,24 @@ def is_missing(error: BaseException) -> bool:
     return isinstance(error, OSError) and (
         error.errno in {errno.ENOENT, errno.ENOTDIR} or isinstance(error, FileNotFoundError | NotADirectoryError)
     )
+
+
+def has_failed(error: BaseException) -> bool:
+    """Return whether a store failed in a request, which it may have carried out: a look tells, or a repetition."""
+    return isinstance(error, Declined) and error.retry
+
+
+def may_be_done(error: BaseException) -> bool:
+    """Return whether a request to rename may have been refused because an earlier one did its work.
+
+    A library or a proxy repeats a request whose answer is lost. The file then has its new name already.
+    """
+    return is_missing(error) or has_failed(error) or (isinstance(error, OSError) and error.errno == errno.EEXIST)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether the error concerns the connection: what became of the request is not known."""
+    return isinstance(error, ConnectionLost) or _is_lost(error)
 
 
 def outcome_of(doing: str, path: str, error: Exception, hide: Callable[[str], str]) -> OperationRefused:

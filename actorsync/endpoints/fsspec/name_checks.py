@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final
 
 import attrs
 
-from actorsync.endpoints.fsspec.errors import is_missing
+from actorsync.endpoints.fsspec.errors import is_lost, is_missing
+from actorsync.endpoints.fsspec.renames import Renames
 from actorsync.endpoints.fsspec.spelling import StoreSpellings
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.shared.odd_names import stored_differently
@@ -21,27 +22,26 @@ from actorsync.model.entry import Kind, join, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.temporary_names import aside_name, oddness, signature, temporary_name
 
-__all__ = ["Move", "NameChecks", "odd_directories"]
+__all__ = ["NameChecks", "odd_directories"]
 
-Move: TypeAlias = Callable[[str, str, bool], object]
-"""Renames a file, from a path to another. If the flag is False, an existing file is not to be replaced.
-
-Not every store has the choice. Raises `OSError` with ``EEXIST`` if the store does not replace the file.
-"""
+#: How many listings have to lack a name before it is refused.
+_LOOKS: Final = 2
 
 
 @attrs.define(eq=False)
 class NameChecks:
     """The checks of one store. Every method blocks, and may be called in any thread.
 
-    ``move`` renames one file; None if the store copies. ``discard`` removes a temporary, whatever became of its name.
+    ``discard`` removes a temporary, whatever became of its name.
     """
 
     tree: Tree
-    move: Move | None
+    renames: Renames
     discard: Callable[[str], None]
     _kept: set[str] = attrs.Factory(set)
     _renamed: set[str] = attrs.Factory(set)
+    _tried: set[str] = attrs.Factory(set)
+    """The temporaries that may have the name of their trial, because the connection was lost over it."""
     spellings: StoreSpellings = attrs.field(init=False)
 
     @spellings.default
@@ -58,12 +58,21 @@ class NameChecks:
         self.spellings.learn(path)
 
     def _check_name(self, path: str) -> None:
-        """Raise `OperationRefused` if a listing does not show a new entry under its name."""
-        listing = self.tree.list_directory(parent_of(path))
-        if listing.problem is not None:
-            raise OperationRefused(f"cannot check how its name is stored: {listing.problem.reason}", retry=True)
-        if path not in (entry.path for entry in listing.entries):
-            raise stored_differently(oddness(name_of(path)) or _traits(self.tree.root.strip("/")))
+        """Raise `OperationRefused` if a listing does not show a new entry under its name.
+
+        A single listing proves nothing, nor does one that lacks an entry which is gone: then the refusal has ``retry``.
+        """
+        mark = signature(name_of(path).replace(".actorsync+", ".actorsync-"))
+        for _ in range(_LOOKS):
+            listing = self.tree.list_directory(parent_of(path))
+            if listing.problem is not None:
+                raise OperationRefused(f"cannot check how its name is stored: {listing.problem.reason}", retry=True)
+            if path in (entry.path for entry in listing.entries):
+                return
+        others = [entry for entry in listing.entries if _has_mark(name_of(entry.path), mark)]
+        if not others and self.tree.look(path) is None:
+            raise OperationRefused("cannot check how its name is stored: it is gone from the store", retry=True)
+        raise stored_differently(oddness(name_of(path)) or _traits(self.tree.root.strip("/")))
 
     def learn_rename(self, temporary: str) -> None:
         """Learn from a verified temporary whether the store keeps names in a rename. Afterwards it has its old name.
@@ -76,20 +85,29 @@ class NameChecks:
         below = temporary if self.tree.is_flat else name_of(temporary)
         unproven = _traits(below) | _traits(self.tree.root.strip("/"))
         unproven -= self._renamed
-        if not unproven or trial == temporary:
+        if trial == temporary or not (unproven or temporary in self._tried):
             return
+        self._tried.add(temporary)
         try:
-            self.carry(temporary, trial)
+            self.renames.settle(temporary, trial)
             self._check_name(trial)
+            self.renames.settle(trial, temporary)
         except Exception as error:
-            if isinstance(error, OSError) and is_missing(error):
-                raise  # an earlier call has renamed it
+            if is_lost(error):
+                raise  # the call is repeated, and finds the temporary under either name
+            self._tried.discard(temporary)
+            if is_missing(error):
+                raise  # an earlier call has given it its final name
             self.discard(temporary)
             if isinstance(error, OSError) and error.errno == errno.EEXIST:
                 raise stored_differently(unproven) from error
             raise
-        self.carry(trial, temporary)
+        self._tried.discard(temporary)
         self._renamed |= unproven
+
+    def forget(self, temporary: str) -> None:
+        """Forget a temporary that is removed."""
+        self._tried.discard(temporary)
 
     def prove_directories(self, temporary: str) -> None:
         """Try a rename beside each directory above a temporary that has an odd name: see `learn_rename`."""
@@ -103,17 +121,15 @@ class NameChecks:
                 self.tree.fs.pipe_file(self.tree.at(trial), b"")
                 self.learn_rename(trial)
             except OperationRefused as refused:
-                raise OperationRefused(f"the directory {display(directory)!r}: {refused}") from None
+                text = f"the directory {display(directory)!r}: {refused}"
+                raise OperationRefused(text, retry=refused.retry) from None
+            except OSError as error:
+                if not is_missing(error):
+                    raise
+                text = f"the directory {display(directory)!r}: the file for a trial beside it is gone"
+                raise OperationRefused(text, retry=True) from error
             finally:
                 self.discard(trial)
-
-    def carry(self, old: str, new: str) -> None:
-        """Rename a file to a free name. A store that cannot rename copies it."""
-        if self.move is None:
-            self.tree.fs.cp_file(self.tree.at(old), self.tree.at(new))
-            self.tree.remove_file(old)
-        else:
-            self.move(self.tree.at(old), self.tree.at(new), False)
 
     def claim(self, path: str) -> None:
         """Claim a name. Raises `OperationRefused` if the store takes it for the name of another entry."""
@@ -126,8 +142,12 @@ class NameChecks:
     def remove_marked(self, directory: str, mark: str) -> None:
         """Remove what a temporary became if the store changed its name. The random part of the name identifies it."""
         for entry in self.tree.list_directory(directory).entries if mark and not self.tree.is_flat else ():
-            if entry.kind is Kind.FILE and (mark in name_of(entry.path) or aside_name(mark) in name_of(entry.path)):
+            if entry.kind is Kind.FILE and _has_mark(name_of(entry.path), mark):
                 self.tree.remove_file(entry.path)
+
+
+def _has_mark(name: str, mark: str) -> bool:
+    return bool(mark) and (mark in name or aside_name(mark) in name)
 
 
 def _traits(path: str) -> frozenset[str]:

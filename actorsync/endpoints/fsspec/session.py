@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar, TypeVarTuple, Unpack
 
@@ -46,12 +46,24 @@ class Threads:
 
     def __init__(self) -> None:
         self._limiter = trio.CapacityLimiter(_THREADS)
-        self._strays: set[trio.Event] = set()
+        self._strays: dict[trio.Event, frozenset[str]] = {}
 
     async def call(
-        self, function: Callable[[Unpack[_ArgsT]], _ResultT], *args: *_ArgsT, stop: threading.Event | None = None
+        self,
+        function: Callable[[Unpack[_ArgsT]], _ResultT],
+        *args: *_ArgsT,
+        stop: threading.Event | None = None,
+        paths: Collection[str] = (),
     ) -> _ResultT:
-        """Run a blocking function in a thread. If cancelled, set ``stop`` and leave the thread behind."""
+        """Run a blocking function in a thread. If cancelled, set ``stop`` and leave the thread behind.
+
+        ``paths`` is what the function changes. It waits for threads that were left behind over any of them: otherwise
+        a call that is repeated on the next session would see its own file change or disappear, and would blame the
+        store.
+        """
+        paths = frozenset(paths)
+        while strays := [event for event, theirs in self._strays.items() if not theirs.isdisjoint(paths)]:
+            await strays[0].wait()
         stop = stop or threading.Event()
         began, ended = threading.Event(), trio.Event()
         token = trio.lowlevel.current_trio_token()
@@ -71,15 +83,15 @@ class Threads:
         except trio.Cancelled:
             stop.set()
             if began.is_set():
-                self._strays.add(ended)
+                self._strays[ended] = paths
                 if ended.is_set():
-                    self._strays.discard(ended)
+                    self._strays.pop(ended, None)
             raise
 
-    def leave(self, function: Callable[[], object]) -> None:
+    def leave(self, function: Callable[[], object], paths: Collection[str] = ()) -> None:
         """Run a function in a thread without waiting for it. `settled` waits for it."""
         ended, token = trio.Event(), trio.lowlevel.current_trio_token()
-        self._strays.add(ended)
+        self._strays[ended] = frozenset(paths)
 
         def deliver(_: object) -> None:
             with contextlib.suppress(trio.RunFinishedError):
@@ -94,7 +106,7 @@ class Threads:
 
     def _end(self, ended: trio.Event) -> None:
         ended.set()
-        self._strays.discard(ended)
+        self._strays.pop(ended, None)
 
 
 class _FsspecContent(Content):
@@ -167,68 +179,74 @@ class FsspecSession:
 
     async def _write(self, upload: Upload, ahead: Callable[[], bool]) -> Staged:
         size = upload.size
-        await self._threads.call(self._store.check_place, upload.path, upload.temporary)
+        paths = (upload.path, upload.temporary)
+        await self._threads.call(self._store.check_place, *paths, paths=paths)
         progress = _Progress()
         upload.unconfirmed = progress.unconfirmed
         begun = await _read(upload, progress, (_SMALL if size is None else min(size, _SMALL)) + 1)
         if len(begun) <= _SMALL:
             if upload.sent == upload.due:
-                await self._threads.call(self._store.put, upload.path, upload.temporary, begun)
+                await self._threads.call(self._store.put, *paths, begun, paths=paths)
                 progress.put = len(begun)
         else:
             await self._write_pieces(upload, progress, begun)
         if upload.sent != upload.due:
             raise OperationRefused("it changed while it was read", retry=True)
         ahead()
-        return await self._threads.call(self._store.verified, upload.path, upload.temporary, upload.due)
+        return await self._threads.call(self._store.verified, *paths, upload.due, paths=paths)
 
     async def _write_pieces(self, upload: Upload, progress: _Progress, begun: bytes) -> None:
         """Write a file that is too big for one call. ``begun`` is its beginning."""
-        size = upload.size
+        size, paths = upload.size, (upload.path, upload.temporary)
         piece_size = _BIG_PIECE if size is None else max(_PIECE, -(-size // _MOST_PIECES))
         writer = progress.writer = Writer(self._store, upload.path, upload.temporary, piece_size)
         is_whole = False
         try:
             piece = begun + await _read(upload, progress, piece_size - len(begun))
             while piece:
-                await self._threads.call(writer.put, piece)
+                await self._threads.call(writer.put, piece, paths=paths)
                 has_more = size is None or upload.sent <= size
                 piece = await _read(upload, progress, piece_size) if has_more else b""
             if upload.sent == upload.due:
-                await self._threads.call(writer.finish)
+                await self._threads.call(writer.finish, paths=paths)
                 is_whole = True
         finally:
             if not is_whole:
-                self._threads.leave(writer.discard)
+                self._threads.leave(writer.discard, paths)
                 with trio.move_on_after(_ABANDON_SECONDS):
                     await self._threads.settled()
 
     async def commit(self, staged: Sequence[Staged]) -> list[Entry | OperationRefused]:
         """Rename temporaries, one after the other."""
-        return await self._each("put in place", staged, lambda item: item.path, self._store.commit_one)
+        paths = [path for item in staged for path in (item.path, item.temporary)]
+        return await self._each("put in place", staged, lambda item: item.path, self._store.commits.commit_one, paths)
 
     async def make_directories(self, paths: Sequence[str]) -> list[Entry | OperationRefused]:
         """Make directories, one after the other."""
-        return await self._each("make directory", paths, lambda path: path, self._store.make_one)
+        return await self._each("make directory", paths, lambda path: path, self._store.make_one, paths)
 
     async def move(self, relocations: Sequence[Relocation]) -> list[Entry | OperationRefused]:
         """Move unchanged files, one after the other. A store that cannot rename copies them itself."""
-        return await self._each("move", relocations, lambda item: item.path, self._store.move_one)
+        paths = [path for item in relocations for path in (item.entry.path, item.path)]
+        return await self._each("move", relocations, lambda item: item.path, self._store.move_one, paths)
 
     async def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names, in a store that takes both spellings for one name and can rename."""
-        return await self._threads.call(self._store.respell, items)
+        paths = [path for item in items for path in (item.entry.path, item.path, item.temporary)]
+        return await self._threads.call(self._store.respell, items, paths=paths)
 
     async def remove(self, entries: Sequence[Entry]) -> list[bool | OperationRefused]:
         """Remove unchanged entries, one after the other."""
-        return await self._each("remove", entries, lambda entry: entry.path, self._store.remove_one)
+        paths = [entry.path for entry in entries]
+        return await self._each("remove", entries, lambda entry: entry.path, self._store.remove_one, paths)
 
     async def sweep(
         self, temporaries: Sequence[str], finals: Mapping[str, str] | None = None
     ) -> list[bool | OperationRefused]:
         """Remove temporaries, and restore the old files that an interrupted commit set aside."""
-        stop = threading.Event()
-        return await self._threads.call(self._store.sweep, temporaries, finals or {}, stop, stop=stop)
+        stop, finals = threading.Event(), finals or {}
+        paths = [*temporaries, *finals.values()]
+        return await self._threads.call(self._store.sweep, temporaries, finals, stop, stop=stop, paths=paths)
 
     async def abandon(self, temporary: str) -> bool:
         """Remove the temporary, after the threads that may write to it have ended."""
@@ -251,9 +269,10 @@ class FsspecSession:
         items: Sequence[_ItemT],
         path_of: Callable[[_ItemT], str],
         do: Callable[[_ItemT], _ResultT],
+        paths: Iterable[str],
     ) -> list[_ResultT | OperationRefused]:
         stop = threading.Event()
-        return await self._threads.call(self._store.each, doing, items, path_of, do, stop, stop=stop)
+        return await self._threads.call(self._store.each, doing, items, path_of, do, stop, stop=stop, paths=[*paths])
 
 
 _ItemT = TypeVar("_ItemT")

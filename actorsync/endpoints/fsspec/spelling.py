@@ -37,9 +37,16 @@ class StoreSpellings:
     _lock: threading.RLock = attrs.Factory(threading.RLock)
 
     def learn(self, path: str) -> None:
-        """Learn from a new entry whether the store finds it by another spelling of its name."""
-        for other in () if self.tree.is_flat else self.folding.to_ask(path):
-            self.folding.learn(path, other, is_found=self.tree.look(other) is not None)
+        """Learn from a new entry whether the store finds it by another spelling of its name.
+
+        Nothing is learned if the entry is no longer found by its own name either.
+        """
+        others = [] if self.tree.is_flat else self.folding.to_ask(path)
+        found = {other: self.tree.look(other) is not None for other in others}
+        if not all(found.values()) and self.tree.look(path) is None:
+            raise OperationRefused("cannot check how its name is stored: it is gone from the store", retry=True)
+        for other in others:
+            self.folding.learn(path, other, is_found=found[other])
 
     def claim(self, path: str) -> None:
         """Claim a name. Raises `OperationRefused` if the store takes it for the name of another entry."""

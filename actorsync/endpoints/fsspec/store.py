@@ -21,8 +21,10 @@ from typing import Final, TypeVar
 import attrs
 
 from actorsync.endpoints.contract import Relocation, Staged
-from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
-from actorsync.endpoints.fsspec.name_checks import Move, NameChecks, odd_directories
+from actorsync.endpoints.fsspec.commits import Commits, is_changed, remember
+from actorsync.endpoints.fsspec.errors import has_failed, is_missing, outcome_of
+from actorsync.endpoints.fsspec.name_checks import NameChecks, odd_directories
+from actorsync.endpoints.fsspec.renames import Renames
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.shared.paths import aside_of, is_above
 from actorsync.errors import ConnectionLost, OperationRefused
@@ -33,8 +35,8 @@ from actorsync.planning.temporary_names import oddness, signature
 
 __all__ = ["Store"]
 
-#: The number of paths that each memory of a store keeps.
-_MOST: Final = 20_000
+#: How often an item is tried that the store fails in.
+_TRIES: Final = 3
 
 _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
@@ -44,21 +46,25 @@ _ResultT = TypeVar("_ResultT")
 class Store:
     """All that changes ``tree``. Every method blocks, and may be called in any thread.
 
-    ``move`` renames one file to another name; None if the store copies.
+    ``renames.move`` renames one file to another name; None if the store copies. ``may_be_flat``: the store may turn out
+    to have no directories.
     """
 
     tree: Tree
-    move: Move | None = None
-    _replaces: bool = True
-    _whole: OrderedDict[str, None] = attrs.Factory(OrderedDict)
-    _moved: OrderedDict[str, None] = attrs.Factory(OrderedDict)
+    renames: Renames
+    may_be_flat: bool = True
     _there: OrderedDict[str, None] = attrs.Factory(OrderedDict)
     _lock: threading.RLock = attrs.Factory(threading.RLock)
     names: NameChecks = attrs.field(init=False)
+    commits: Commits = attrs.field(init=False)
 
     @names.default
     def _names(self) -> NameChecks:
-        return NameChecks(self.tree, self.move, self.discard)
+        return NameChecks(self.tree, self.renames, self.discard)
+
+    @commits.default
+    def _commits(self) -> Commits:
+        return Commits(self.tree, self.renames, self.names)
 
     # Writing.
 
@@ -66,6 +72,12 @@ class Store:
         """Raise `OperationRefused` if a file cannot be staged: a store with directories must have its directory."""
         if parent_of(temporary) != parent_of(path):
             raise ValueError(f"{temporary!r} is not in the directory of {path!r}")
+        try:
+            self._check_place(path, temporary)
+        except Exception as error:
+            raise outcome_of("write", path, error, self.tree.hide) from error
+
+    def _check_place(self, path: str, temporary: str) -> None:
         self.tree.at(path)
         if self.tree.is_flat:
             return
@@ -89,11 +101,11 @@ class Store:
         except Exception as error:
             self.discard(temporary)
             raise outcome_of("write", path, error, self.tree.hide) from error
-        self._remember(self._whole, temporary)
+        self.commits.note_whole(temporary)
         return Staged(path, temporary, size, found.mtime_ns)
 
     def _of_size(self, path: str, temporary: str, size: int) -> Entry:
-        found = self.tree.entry(temporary)
+        found = self.tree.settled(temporary, size)
         if found is None or (found.kind, found.size) != (Kind.FILE, size):
             arrived = 0 if found is None else found.size
             raise OperationRefused(f"cannot write {display(path)!r}: {arrived} of {size} bytes arrived", retry=True)
@@ -104,91 +116,11 @@ class Store:
         with contextlib.suppress(Exception):
             self.sweep_one(temporary, None)
 
-    def commit_one(self, staged: Staged) -> Entry:
-        """Rename a temporary to its final name."""
-        if parent_of(staged.temporary) != parent_of(staged.path):
-            raise ValueError(f"{staged.temporary!r} is not in the directory of {staged.path!r}")
-        temporary, final = self.tree.at(staged.temporary), self.tree.at(staged.path)
-        before = self.tree.entry(staged.path)
-        if before is not None and before.kind is not Kind.FILE:
-            raise OperationRefused(f"cannot put {display(staged.path)!r} in place: a {before.kind.value} has its name")
-        self.names.claim(staged.path)
-        try:
-            self.names.learn_rename(staged.temporary)
-            if self.move is None:
-                self.tree.fs.cp_file(temporary, final)
-                self.tree.remove_file(staged.temporary)
-            else:
-                self._rename(self.move, staged, is_new=before is None)
-        except OSError as error:
-            if not is_missing(error):
-                raise
-            return self._committed_before(staged, before)
-        now = self.tree.entry(staged.path)
-        if now is None or (now.kind, now.size) != (Kind.FILE, staged.size):
-            raise OperationRefused(f"{display(staged.path)!r} has the wrong size after the rename", retry=True)
-        return now
-
-    def _rename(self, move: Move, staged: Staged, *, is_new: bool) -> None:
-        """Rename a temporary. If a rename cannot replace a file, set the old file aside meanwhile."""
-        paths = (staged.temporary, staged.path, aside_of(staged.temporary))
-        temporary, final, aside = (self.tree.at(path) for path in paths)
-        if is_new or self._replaces:
-            try:
-                move(temporary, final, not is_new)
-            except OSError as error:
-                if error.errno != errno.EEXIST:
-                    raise
-                if is_new:
-                    taken = f"another program has just made {display(staged.path)!r}"
-                    raise OperationRefused(taken, retry=True) from None
-                self._replaces = False
-            else:
-                if not self._replaces:
-                    self.tree.remove_file(aside_of(staged.temporary))  # left by an attempt that was interrupted
-                return
-        if self.tree.look(staged.temporary) is None:  # an earlier call renamed it: do not set its file aside
-            raise FileNotFoundError(errno.ENOENT, temporary)
-        move(final, aside, False)
-        try:
-            move(temporary, final, False)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                move(aside, final, False)
-            raise
-        self.tree.remove_file(aside_of(staged.temporary))
-
-    def _committed_before(self, staged: Staged, found: Entry | None) -> Entry:
-        """Return the final entry if an earlier call committed the temporary, which is gone.
-
-        That is so if this process saw the temporary whole and the final file has its size: only a commit removes such a
-        temporary. The time cannot prove it, because it is not the time of the source.
-        """
-        found = self.tree.entry(staged.path) or found
-        if staged.temporary in self._whole and found is not None and found.size == staged.size:
-            return found
-        raise OperationRefused(f"cannot put {display(staged.path)!r} in place: its temporary is gone", retry=True)
-
     def move_one(self, item: Relocation) -> Entry:
         """Rename an unchanged file to a free name."""
-        was, path = item.entry, item.path
-        found, there = self.tree.entry(was.path), self.tree.entry(path)
-        if found is None and there is not None and there.size == was.size and f"{was.path}\0{path}" in self._moved:
-            return there  # by an earlier call
-        if found is None or found.kind is not Kind.FILE or _is_changed(was, found):
-            raise OperationRefused(f"{display(was.path)!r} was changed by another program: not moved")
-        if there is not None or not (self.tree.is_flat or self._is_there(parent_of(path))):
-            raise OperationRefused(f"cannot move to {display(path)!r}: the name is taken, or has no directory")
-        if not self.names.survives_rename(path):
-            raise OperationRefused(f"the store may change the name {display(name_of(path))!r}: not moved")
-        self.names.claim(path)
-        self.names.carry(was.path, path)
-        self._remember(self._moved, f"{was.path}\0{path}")
-        self.names.spellings.folding.give_up(was.path)
-        now = self.tree.entry(path)
-        if now is None or (now.kind, now.size) != (Kind.FILE, was.size):
-            raise OperationRefused(f"{display(path)!r} has the wrong size after the move", retry=True)
-        return now
+        if not (self.tree.is_flat or self._is_there(parent_of(item.path))):
+            raise OperationRefused(f"cannot move to {display(item.path)!r}: it has no directory")
+        return self.commits.move_one(item)
 
     # Directories, and removals.
 
@@ -204,7 +136,7 @@ class Store:
             raise OperationRefused(f"{display(path)!r} is not a directory, but a {found.kind.value}")
         elif path:
             self.names.spellings.require_own_spelling(path)
-        self._remember(self._there, path)
+        self._note_there(path)
         return Entry(path, Kind.DIRECTORY)
 
     def _make(self, path: str, at: str) -> None:
@@ -212,6 +144,25 @@ class Store:
             return
         if not self._is_there(parent_of(path)):
             raise OperationRefused(f"the directory of {display(path)!r} does not exist")
+        is_ours = self._mkdir(path, at)
+        if self.tree.look(path) is None:
+            # The store accepted the directory, and does not show it. It has none if that happens twice.
+            self._mkdir(path, at)
+            if not oddness(name_of(path)) and self.tree.look(path) is None:
+                if not self.may_be_flat:
+                    raise OperationRefused(f"{display(path)!r} was made, and is gone again", retry=True)
+                self.tree.is_flat = True
+                return
+        try:
+            self._learn_directory(path)
+        except OperationRefused as refused:
+            if is_ours and not refused.retry:
+                with contextlib.suppress(Exception):
+                    self.tree.fs.rmdir(at)
+            raise
+
+    def _mkdir(self, path: str, at: str) -> bool:
+        """Make a directory. Return False if it is there already, which an earlier request may have done."""
         with self._lock:
             try:
                 self.tree.fs.mkdir(at, create_parents=False)
@@ -220,15 +171,8 @@ class Store:
                     raise
                 if (found := self.tree.entry(path)) is None or found.kind is not Kind.DIRECTORY:
                     raise
-        if self.tree.look(path) is None:
-            self.tree.is_flat = True  # the store accepted the directory, and does not have it
-            return
-        try:
-            self._learn_directory(path)
-        except OperationRefused:
-            with contextlib.suppress(Exception):
-                self.tree.fs.rmdir(at)
-            raise
+                return False
+        return True
 
     def _learn_directory(self, path: str) -> None:
         self.names.learn(path)
@@ -247,25 +191,25 @@ class Store:
         found = self.tree.entry(directory)
         if found is None or found.kind is not Kind.DIRECTORY:
             return False
-        self._remember(self._there, directory)
+        self._note_there(directory)
         return True
 
     def respell(self, items: Sequence[NewSpelling]) -> list[Entry | OperationRefused]:
         """Change the spelling of names."""
-        return self.names.spellings.respell(items, self.move)
+        return self.names.spellings.respell(items, self.renames.move)
 
     def remove_one(self, entry: Entry) -> bool:
         """Remove an unchanged file or an empty directory."""
         if is_above(entry.path):
             raise OperationRefused("the root is never removed")
-        found = self._seen(entry)
+        found = self._seen(entry) or self._seen(entry)  # one answer does not prove that it is gone
         if found is None:
             if not self.tree.is_flat and self.tree.look("") is None:
                 raise OperationRefused("the root does not exist")
             return True
         if self.names.spellings.is_elsewhere(entry.path):
             return True
-        if found.kind is not entry.kind or (entry.kind is Kind.FILE and _is_changed(entry, found)):
+        if found.kind is not entry.kind or (entry.kind is Kind.FILE and is_changed(entry, found)):
             raise OperationRefused(f"{display(entry.path)!r} was changed by another program: not removed")
         if entry.kind is not Kind.DIRECTORY:
             self.tree.remove_file(entry.path)
@@ -311,12 +255,12 @@ class Store:
             raise OperationRefused(f"{display(temporary)!r} is a directory")
         if found is not None:
             self.tree.remove_file(temporary)
-        self._whole.pop(temporary, None)
+        self.commits.forget(temporary)
         is_odd = bool(oddness(name_of(temporary)))
         aside = aside_of(temporary)
-        if (self.move is not None or is_odd) and self._leftover(aside) is not None:
-            if final is not None and self.move is not None and self.tree.entry(final) is None:
-                self.move(self.tree.at(aside), self.tree.at(final), False)
+        if (self.renames.move is not None or is_odd) and self._leftover(aside) is not None:
+            if final is not None and self.renames.move is not None and self.tree.entry(final) is None:
+                self.renames.restore(aside, final)
             else:
                 self.tree.remove_file(aside)
         mark = signature(name_of(temporary))
@@ -349,15 +293,26 @@ class Store:
         stop: threading.Event,
     ) -> list[_ResultT | OperationRefused]:
         """Apply ``do`` to one item after the other. Raises `ConnectionLost` once ``stop`` is set."""
-        results: list[_ResultT | OperationRefused] = []
-        for item in items:
+        return [self._one(doing, item, path_of, do, stop) for item in items]
+
+    def _one(
+        self,
+        doing: str,
+        item: _ItemT,
+        path_of: Callable[[_ItemT], str],
+        do: Callable[[_ItemT], _ResultT],
+        stop: threading.Event,
+    ) -> _ResultT | OperationRefused:
+        """Apply ``do`` to an item. If the store fails in it, begin again: each verb looks first at what was done."""
+        for left in reversed(range(_TRIES)):
             if stop.is_set():
                 raise ConnectionLost("the call was cancelled")
             try:
-                results.append(do(item))
+                return do(item)
             except Exception as error:  # noqa: BLE001 - any library may raise anything
-                results.append(outcome_of(doing, path_of(item), error, self.tree.hide))
-        return results
+                if not (left and has_failed(error)):
+                    return outcome_of(doing, path_of(item), error, self.tree.hide)
+        raise AssertionError("unreachable: the last try returns")
 
     def sweep(
         self, temporaries: Sequence[str], finals: Mapping[str, str], stop: threading.Event
@@ -365,15 +320,6 @@ class Store:
         """Remove temporaries, one after the other."""
         return self.each("remove", temporaries, lambda it: it, lambda it: self.sweep_one(it, finals.get(it)), stop)
 
-    def _remember(self, known: OrderedDict[str, None], path: str) -> None:
+    def _note_there(self, directory: str) -> None:
         with self._lock:
-            known[path] = None
-            known.move_to_end(path)
-            if len(known) > _MOST:
-                known.popitem(last=False)
-
-
-def _is_changed(entry: Entry, found: Entry) -> bool:
-    """Return whether a file differs from its entry, as far as both have facts."""
-    pairs = ((entry.mtime_ns, found.mtime_ns), (entry.inode, found.inode))
-    return entry.size != found.size or any(None not in pair and pair[0] != pair[1] for pair in pairs)
+            remember(self._there, directory, None)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from actorsync.endpoints.fsspec.entries import Info, entry_of, version_of
-from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
+from actorsync.endpoints.fsspec.errors import has_failed, is_missing, outcome_of
 from actorsync.endpoints.shared.paths import below, leads_out, why_not_inside
 from actorsync.errors import OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join
@@ -22,8 +22,10 @@ from actorsync.model.text import display
 
 __all__ = ["Tree"]
 
-#: How often a listing is tried that fails because an entry disappears meanwhile.
-_LOOKS: Final = 3
+#: How often the store is asked if it fails in the answer. Some fail in a listing when an entry disappears meanwhile.
+_LOOKS: Final = 5
+
+_AnswerT = TypeVar("_AnswerT")
 
 
 @attrs.define(eq=False)
@@ -65,14 +67,24 @@ class Tree:
     def look(self, path: str) -> Info | None:
         """Return what the store reports of ``path`` now; None if it does not exist."""
         at = self.at(path)
-        self.fs.invalidate_cache()
         try:
-            info: Info = self.fs.info(at)
+            info: Info = self._asked(lambda: self.fs.info(at))
         except OSError as error:
             if is_missing(error):
                 return None
             raise
         return info
+
+    def _asked(self, ask: Callable[[], _AnswerT], *passing: type[Exception]) -> _AnswerT:
+        """Ask the store for something that changes nothing, again if it fails, or with an error that is ``passing``."""
+        for left in reversed(range(_LOOKS)):
+            self.fs.invalidate_cache()
+            try:
+                return ask()
+            except Exception as error:
+                if not (left and (has_failed(error) or isinstance(error, passing))):
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def entry(self, path: str) -> Entry | None:
         """Return the entry at ``path`` now, or None."""
@@ -83,6 +95,11 @@ class Tree:
         if found is None:
             raise OperationRefused(f"the store does not report the size of {display(path)!r}")
         return found
+
+    def settled(self, path: str, size: int) -> Entry | None:
+        """Return the entry of a file that has just been written. If the size is not as expected, look again."""
+        found = self.entry(path)
+        return found if found is not None and found.size == size else self.entry(path)
 
     def version(self, path: str) -> tuple[object, ...] | None:
         """Return the facts that distinguish the file at ``path`` from any other version; None if it does not exist."""
@@ -114,6 +131,13 @@ class Tree:
         return Listing(directory, tuple(self._listed(directory, infos)))
 
     def _missing(self, directory: str) -> Listing:
+        """Return the listing of what is missing, if a look by its name says so as well."""
+        try:
+            found = self.look(directory)
+        except Exception as error:  # noqa: BLE001 - any library may raise anything
+            return Listing(directory, problem=Problem(directory, str(outcome_of("find", directory, error, self.hide))))
+        if found is not None:
+            return Listing(directory, problem=Problem(directory, "the store has it, but does not list it"))
         if directory:
             return Listing(directory, problem=Problem(directory, "it does not exist", vanished=True))
         if self.is_flat and not self.is_strict:
@@ -142,21 +166,15 @@ class Tree:
 
     def _infos(self, directory: str) -> Sequence[Info]:
         at = self.at(directory)
-        for look in range(_LOOKS):
-            self.fs.invalidate_cache()
-            try:
-                infos: list[Info] = self.fs.ls(at, detail=True)
-            except (LookupError, RuntimeError):  # an entry disappeared during the listing
-                if look == _LOOKS - 1:
-                    raise
-            else:
-                return infos
-        raise AssertionError("unreachable: the loop returns or raises")
+        # The libraries raise these errors for an entry that disappears during the listing.
+        infos: list[Info] = self._asked(lambda: self.fs.ls(at, detail=True), LookupError, RuntimeError)
+        return infos
 
     def read(self, path: str, offset: int, end: int) -> bytes:
         """Return the bytes of a file from ``offset`` to ``end``."""
         try:
-            return bytes(self.fs.cat_file(self.at(path), start=offset, end=end))
+            at = self.at(path)
+            return bytes(self._asked(lambda: self.fs.cat_file(at, start=offset, end=end)))
         except Exception as error:
             raise outcome_of("read", path, error, self.hide) from error
 

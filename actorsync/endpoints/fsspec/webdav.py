@@ -13,9 +13,9 @@ import errno
 import ssl
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -36,6 +36,8 @@ __all__ = ["Webdav"]
 
 _XML: Final = {"Content-Type": "application/xml; charset=utf-8"}
 _PIECE: Final = 1 << 16
+#: How often a request is sent that only looks or reads, over a new connection each time.
+_LOOKS: Final = 3
 _MULTI_STATUS: Final = 207
 
 
@@ -86,20 +88,18 @@ class Webdav:
             return b""
         # Compressed content would have another size, and its ranges other bytes.
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-        with self._named_errors():
+
+        def read() -> tuple[httpx.Response, bytes]:
             request = self._http.build_request("GET", self._url(path), headers=headers)
             answer = self._http.send(request, stream=True)
             with contextlib.closing(answer):
-                if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                    return b""
-                self._check(answer)
-                if answer.status_code == httpx.codes.PARTIAL_CONTENT:
-                    if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-                        raise Declined("the server sent another part of the file than it was asked for", retry=True)
-                    skipped = 0
-                else:
-                    skipped = start  # the server sends the whole file instead
-                return _collect(answer, skipped, end - start)
+                return answer, _part(answer, start, end) if answer.is_success else b""
+
+        with self._named_errors():
+            answer, data = _looked(read)
+        if answer.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            self._check(answer)
+        return data
 
     # Writing.
 
@@ -141,7 +141,11 @@ class Webdav:
             if not above or self._exists(above):
                 raise
             self.makedirs(above, exist_ok=True)
-            self.mkdir(path)
+            try:
+                self.mkdir(path)
+            except FileExistsError:
+                if not exist_ok:
+                    raise
 
     def _exists(self, path: str) -> bool:
         with contextlib.suppress(OSError):
@@ -172,9 +176,13 @@ class Webdav:
         *,
         is_directory: bool = False,
     ) -> httpx.Response:
-        with self._named_errors():
-            url = self._url(path, is_directory=is_directory)
+        url = self._url(path, is_directory=is_directory)
+
+        def send() -> httpx.Response:
             return self._http.request(method, url, headers=headers, content=content)
+
+        with self._named_errors():
+            return _looked(send) if method == "PROPFIND" else send()
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -249,6 +257,30 @@ def _info(resource: Resource, path: str) -> Info:
     kind = {True: "directory", False: "file", None: "other"}[resource.is_directory]
     facts = {"name": path, "type": kind, "size": resource.size}
     return {**facts, "modified": resource.modified, "etag": resource.etag}
+
+
+_AnswerT = TypeVar("_AnswerT")
+
+
+def _looked(send: Callable[[], _AnswerT]) -> _AnswerT:
+    """Send a request that changes nothing, again if the server drops the connection.
+
+    A dropped connection leaves the pool, so the next try has another one. A server that does not answer in time, or
+    cannot be reached, is not asked again here.
+    """
+    for _ in range(_LOOKS - 1):
+        with contextlib.suppress(httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            return send()
+    return send()
+
+
+def _part(answer: httpx.Response, start: int, end: int) -> bytes:
+    """Return the bytes from ``start`` to ``end`` of a file. The server may send all of it instead."""
+    if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+        return _collect(answer, start, end - start)
+    if not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        raise Declined("the server sent another part of the file than it was asked for", retry=True)
+    return _collect(answer, 0, end - start)
 
 
 def _collect(answer: httpx.Response, skipped: int, size: int) -> bytes:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import Any
 
-from actorsync.endpoints.fsspec.errors import outcome_of
+from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
 from actorsync.endpoints.fsspec.store import Store
 
 __all__ = ["Writer"]
@@ -47,10 +47,19 @@ class Writer:
         """Write the buffered rest, and close the file."""
         try:
             with self._lock:
-                self._file.close()
+                self._complete()
                 self._file, self._flushed = None, self._written
         except Exception as error:
             raise outcome_of("write", self._path, error, self._store.tree.hide) from error
+
+    def _complete(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            if not is_missing(error):
+                raise
+            # A library repeats the request that completes an upload. If the first one did it, the upload is unknown to
+            # the second. Whether the file is whole is seen when its size is read back.
 
     def _buffered(self) -> int:
         """Return how many bytes a buffered file of fsspec keeps for the next part. Other files do not tell."""

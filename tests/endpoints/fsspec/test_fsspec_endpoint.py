@@ -258,11 +258,13 @@ async def test_cancel_returns_at_once_and_abandon_waits_for_the_thread(
 
 async def test_cancelled_batch_begins_no_further_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began, release, made = threading.Event(), threading.Event(), list[str]()
+    mkdir = LocalFileSystem.mkdir
 
     def slow(self: Any, path: str, **kwargs: Any) -> None:
         made.append(path)
         began.set()
         assert release.wait(10)
+        mkdir(self, path, **kwargs)
 
     monkeypatch.setattr(LocalFileSystem, "mkdir", slow)
     endpoint = at(tmp_path)
@@ -309,7 +311,7 @@ async def test_repeated_commit_does_not_set_the_new_file_aside(tmp_path: Path) -
         store = endpoint._store
         assert store is not None
         moved: list[tuple[str, str]] = []
-        store.move = lambda old, new, _: moved.append((old, new))
+        store.renames.move = lambda old, new, _: moved.append((old, new))
         assert await session.commit([staged]) == [once]
     assert moved == []
     assert (tmp_path / "a").read_text() == "new"

@@ -37,6 +37,8 @@ class FakeDav:
     """What becomes of a path in a request."""
     destination: Callable[[str], str] = _same
     """What becomes of the new path of a rename."""
+    checks_new_name_first: bool = False
+    """Whether a rename of a missing file to a taken name is answered by 412 instead of 404."""
     etag: Callable[[bytes], str] = lambda data: f'"{hash(data):x}"'
     override: Callable[[httpx.Request], httpx.Response | None] = lambda _: None
     requests: list[tuple[str, str]] = attrs.Factory(list)
@@ -45,9 +47,12 @@ class FakeDav:
         self, root: str = "", table: str = "target", transport: httpx.BaseTransport | None = None
     ) -> FsspecEndpoint:
         """Return an endpoint on this server, over ``transport`` if it is given."""
-        client = httpx.Client(transport=transport or httpx.MockTransport(self.answer))
-        library = SimpleNamespace(client=SimpleNamespace(http=client, base_url=httpx.URL("http://dav.test")))
-        plan = Plan(lambda **_: Webdav(library), root, {}, {})
+
+        def make(**_: object) -> Webdav:
+            client = httpx.Client(transport=transport or httpx.MockTransport(self.answer), trust_env=False)
+            return Webdav(SimpleNamespace(client=SimpleNamespace(http=client, base_url=httpx.URL("http://dav.test"))))
+
+        plan = Plan(make, root, {}, {})
         return FsspecEndpoint(Location(scheme="webdav", host="dav.test", path=root, table=table), plan, "webdav")
 
     def answer(self, request: httpx.Request) -> httpx.Response:
@@ -109,10 +114,10 @@ class FakeDav:
     def _move(self, request: httpx.Request, path: str) -> httpx.Response:
         raw = httpx.URL(request.headers["Destination"]).raw_path.decode()
         new = self.stored(self.destination(unquote(raw).strip("/")))
-        if path not in self.tree:
-            return httpx.Response(404)
-        if new in self.tree and request.headers["Overwrite"] == "F":
-            return httpx.Response(412)
+        refusals = [404] * (path not in self.tree)
+        refusals += [412] * (new in self.tree and request.headers["Overwrite"] == "F")
+        if refusals:
+            return httpx.Response(refusals[-1 if self.checks_new_name_first else 0])
         self._remove(new)
         self.tree[new] = self.tree.pop(path)
         return httpx.Response(201)
