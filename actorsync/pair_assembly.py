@@ -24,7 +24,7 @@ from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.assembly import modes_for
-from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
+from actorsync.endpoints.contract import Endpoint, FindsLinks, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
 from actorsync.model.entry import Scope
@@ -93,6 +93,8 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         traits_of(place).recall(memory.traits(side))
         if shares[side].ceiling is not None and isinstance(place, ToldOfLogins):
             place.note_others(shares[side].are_others_open)
+        if isinstance(place, FindsLinks):
+            place.find_links()
     read: dict[Side, Source] = {}
     remotes: dict[Side, RemoteSource] = {}
     for side, place in places.items():
@@ -139,6 +141,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         draining=shutdown.draining,
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
+        hides_links={side: partial(_hides_links, place, rule) for side, place in places.items()},
         share=partial(_share, limbs, remotes, policy.connections),
         blocking=clock.blocking,
     )
@@ -194,6 +197,11 @@ async def _recover(
             )
             unsettled |= await recovery.run(pending, facts)
     return unsettled
+
+
+def _hides_links(place: Endpoint, rule: PairRule) -> bool:
+    """Return whether a symbolic link may look like a directory, and the user does not say that there is none."""
+    return isinstance(place, FindsLinks) and place.hides_links and not rule.no_links
 
 
 async def _make_root(place: Endpoint) -> None:

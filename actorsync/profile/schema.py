@@ -129,6 +129,15 @@ class Sync:
             "stay as they are, and are reported.",
         ),
     )
+    no_links: bool = attrs.field(
+        default=False,
+        metadata=key(
+            read_switch,
+            "no-links = false",
+            doc='With `mode = "two-way"`: there are no symbolic links below the roots, so removals are allowed on an '
+            "FTP server that does not show links.",
+        ),
+    )
     compare: Compare = attrs.field(
         default="times",
         metadata=key(

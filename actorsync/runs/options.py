@@ -51,7 +51,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
         publish=_publish_rule(profile),
-        pair=PairRule(sync.conflict, sync.conflict_copies) if sync.mode == "two-way" else None,
+        pair=PairRule(sync.conflict, sync.conflict_copies, sync.no_links) if sync.mode == "two-way" else None,
         protected=protected_paths(profile, private),
     )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
 import attrs
 import pytest
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.endpoints.contract import Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
+from actorsync.endpoints.wrappers.base import EndpointWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Agreed, Intended, MemoryVoided
-from actorsync.model.operation import Side
+from actorsync.model.operation import Failed, Side
 from actorsync.model.pair import Agreement, Doubt
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_aside
@@ -186,3 +190,52 @@ async def test_a_root_that_is_gone_after_something_was_agreed_on_stops_the_run(
 
     assert run.report.exit_code == 4
     assert tree_of(trees.source) == tree_of(trees.target) == {"x": b"x"}
+
+
+@attrs.define(eq=False)
+class _Hiding(EndpointWrapper[MemoryEndpoint]):
+    """A tree whose server may show a link as a directory."""
+
+    is_asked: bool = False
+
+    def open_session(self) -> AbstractAsyncContextManager[Session]:
+        return self.real.open_session()
+
+    def find_links(self) -> None:
+        self.is_asked = True
+
+    @property
+    def hides_links(self) -> bool:
+        return self.is_asked
+
+
+@pytest.mark.parametrize("side", list(Side), ids=lambda it: f"hidden-on-{it.value}")
+async def test_nothing_in_a_directory_is_removed_where_links_may_look_like_directories(
+    autojump_clock: MockClock, side: Side
+) -> None:
+    """Everything else is done, and removed is what lies in the root. One line is reported for each tree."""
+    trees = TwoTrees()
+    hiding, shown = (trees.source, trees.target)[:: 1 if side is Side.SOURCE else -1]
+    trees.source.mkdir("d")
+    trees.source.mkdir("d/e")
+    for path in ("d/one", "d/e/two", "top"):
+        trees.source.write(path, b"x")
+    await trees.run()
+    trees.wait()
+    for path in ("d/one", "d/e/two", "d/e", "d", "top"):
+        shown.delete(path)
+    shown.write("new", b"y")
+    place = _Hiding(hiding)
+    source, target = (place, None) if side is Side.SOURCE else (None, place)
+
+    for _ in range(2):
+        done = await trees.run(source=source, target=target)
+        assert done.report.exit_code == 1
+        failures = [it for it in done.events if isinstance(it, Failed)]
+        assert [(it.operation.path, it.operation.side) for it in failures] == [("d", side)]
+        assert "set sync.no-links = true" in failures[0].reason
+        assert tree_of(hiding) == {"d": None, "d/e": None, "d/one": b"x", "d/e/two": b"x", "new": b"y"}
+        assert tree_of(shown) == {"new": b"y"}
+
+    assert (await trees.run(no_links=True, source=source, target=target)).report.exit_code == 0
+    assert tree_of(hiding) == tree_of(shown) == {"new": b"y"}

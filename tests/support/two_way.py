@@ -93,6 +93,7 @@ class TwoTrees:
         selection: Selection | None = None,
         by_content: bool = False,
         copies: int = 10,
+        no_links: bool = False,
         takes: Mapping[str, Take] | None = None,
         within: frozenset[str] | None = None,
         shutdown: Shutdown | None = None,
@@ -106,7 +107,7 @@ class TwoTrees:
             selection or Selection(),
             max_delete,
             by_content=by_content,
-            pair=PairRule(conflict, copies),
+            pair=PairRule(conflict, copies, no_links),
             connections=2,
             backoff=QUICK,
         )

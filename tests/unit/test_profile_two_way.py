@@ -58,7 +58,12 @@ def test_delete_that_is_switched_off_anywhere_is_refused(shop: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("key", "line"), [("sync.conflict", 'conflict = "keep"'), ("sync.conflict-copies", "conflict-copies = 3")]
+    ("key", "line"),
+    [
+        ("sync.conflict", 'conflict = "keep"'),
+        ("sync.conflict-copies", "conflict-copies = 3"),
+        ("sync.no-links", "no-links = true"),
+    ],
 )
 def test_key_of_two_way_needs_the_mode(shop: Path, key: str, line: str) -> None:
     assert refused(shop, with_key(key, line)) == f'{key}: only used with sync.mode = "two-way"; set that, or remove it'
