@@ -85,6 +85,7 @@ class FtpEndpoint:
         self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
         self.knowledge.case_folding.traits = self.traits
         self.knowledge.flights.traits = self.traits
+        self.knowledge.links.is_wanted |= self.knowledge.finds_links
 
     @property
     def capabilities(self) -> Capabilities:

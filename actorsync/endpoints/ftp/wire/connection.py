@@ -64,7 +64,8 @@ class Knowledge:
     #: Whether LIST is known not to show ``.`` and ``..``, as in DOS form.
     lists_no_dots: bool = False
     #: Whether each listing with MLSD is completed by one with LIST, which tells links from what they lead to: MLSD of
-    #: pyftpdlib shows the directory, and that of ProFTPD leaves a link out that leads nowhere, or out of its root.
+    #: pyftpdlib shows the directory, and that of ProFTPD leaves a link out that leads nowhere, or out of its root. What
+    #: ``links`` says is done as well.
     finds_links: bool = False
     #: How the server shows links, and whether they have to be found before anything is changed.
     links: LinkSigns = attrs.Factory(LinkSigns)
