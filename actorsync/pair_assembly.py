@@ -23,7 +23,7 @@ from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, Room
-from actorsync.assembly import modes_for
+from actorsync.assembly import hides_links, modes_for
 from actorsync.endpoints.contract import Endpoint, FindsLinks, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
@@ -141,7 +141,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         draining=shutdown.draining,
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
-        hides_links={side: partial(_hides_links, place, rule) for side, place in places.items()},
+        hides_links={side: partial(hides_links, place, policy) for side, place in places.items()},
         share=partial(_share, limbs, remotes, policy.connections),
         blocking=clock.blocking,
     )
@@ -197,11 +197,6 @@ async def _recover(
             )
             unsettled |= await recovery.run(pending, facts)
     return unsettled
-
-
-def _hides_links(place: Endpoint, rule: PairRule) -> bool:
-    """Return whether a symbolic link may look like a directory, and the user does not say that there is none."""
-    return isinstance(place, FindsLinks) and place.hides_links and not rule.no_links
 
 
 async def _make_root(place: Endpoint) -> None:

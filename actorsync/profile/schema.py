@@ -134,8 +134,8 @@ class Sync:
         metadata=key(
             read_switch,
             "no-links = false",
-            doc='With `mode = "two-way"`: there are no symbolic links below the roots, so removals are allowed on an '
-            "FTP server that does not show links.",
+            doc='With `mode = "two-way"` or `delete = "everything"`: there are no symbolic links to directories on a '
+            "server, so removals are allowed although the server does not show links.",
         ),
     )
     compare: Compare = attrs.field(

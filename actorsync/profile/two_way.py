@@ -64,7 +64,7 @@ _OTHERWISE: Final[Mapping[tuple[str, ...], str]] = {
 }
 
 #: Keys that need the mode.
-_TWO_WAY_ONLY: Final = ("sync.conflict", "sync.conflict-copies", "sync.no-links")
+_TWO_WAY_ONLY: Final = ("sync.conflict", "sync.conflict-copies")
 
 
 def fault_of_two_way(profile: Profile, given: Mapping[str, object]) -> tuple[str, str] | None:

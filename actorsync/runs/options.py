@@ -41,6 +41,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         max_delete=sync.max_delete,
         delete=sync.delete,
         any_device=sync.any_device,
+        no_links=sync.no_links,
         by_content=sync.compare == "checksum",
         by_size_time=sync.compare == "size-time",
         modes=sync.modes,
@@ -51,7 +52,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
         publish=_publish_rule(profile),
-        pair=PairRule(sync.conflict, sync.conflict_copies, sync.no_links) if sync.mode == "two-way" else None,
+        pair=PairRule(sync.conflict, sync.conflict_copies) if sync.mode == "two-way" else None,
         protected=protected_paths(profile, private),
     )
 

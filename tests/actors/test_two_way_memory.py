@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-
 import attrs
 import pytest
 from trio.testing import MockClock
 
 from actorsync.actors.shutdown import Shutdown
-from actorsync.endpoints.contract import Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.endpoints.wrappers.base import EndpointWrapper
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Agreed, Intended, MemoryVoided
@@ -22,6 +18,7 @@ from actorsync.planning.temporary_names import is_aside
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
+from tests.support.hidden_links import HidingLinks
 from tests.support.mirror import QUICK
 from tests.support.two_way import ALL, TwoTrees, tree_of
 from tests.support.virtual_time import inline
@@ -192,23 +189,6 @@ async def test_a_root_that_is_gone_after_something_was_agreed_on_stops_the_run(
     assert tree_of(trees.source) == tree_of(trees.target) == {"x": b"x"}
 
 
-@attrs.define(eq=False)
-class _Hiding(EndpointWrapper[MemoryEndpoint]):
-    """A tree whose server may show a link as a directory."""
-
-    is_asked: bool = False
-
-    def open_session(self) -> AbstractAsyncContextManager[Session]:
-        return self.real.open_session()
-
-    def find_links(self) -> None:
-        self.is_asked = True
-
-    @property
-    def hides_links(self) -> bool:
-        return self.is_asked
-
-
 @pytest.mark.parametrize("side", list(Side), ids=lambda it: f"hidden-on-{it.value}")
 async def test_nothing_in_a_directory_is_removed_where_links_may_look_like_directories(
     autojump_clock: MockClock, side: Side
@@ -225,7 +205,7 @@ async def test_nothing_in_a_directory_is_removed_where_links_may_look_like_direc
     for path in ("d/one", "d/e/two", "d/e", "d", "top"):
         shown.delete(path)
     shown.write("new", b"y")
-    place = _Hiding(hiding)
+    place = HidingLinks(hiding)
     source, target = (place, None) if side is Side.SOURCE else (None, place)
 
     for _ in range(2):

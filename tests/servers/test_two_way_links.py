@@ -18,33 +18,34 @@ from actorsync.actors.pipeline import Pipeline
 from actorsync.endpoints.contract import Endpoint
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.journal import Journal, open_memory_journal
+from actorsync.model.event import Event
+from actorsync.model.operation import Failed
 from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.selection import Selection
 from actorsync.policy import Policy, RunOptions
 from tests.support.mirror import QUICK
-from tests.support.servers import any_server, ftp
+from tests.support.servers import any_server, ftp, odd_servers
 from tests.support.servers.any_server import AnyServer
+from tests.support.servers.any_side import HIDING
 from tests.support.servers.debian_servers import Options
 from tests.support.two_way import ALL
 from tests.support.two_way_disk import DiskTree
 
 _LOCAL: Final = "local"
-#: Servers that show links as directories, by their names in the ids of tests.
-_HIDING: Final = {"hiding-proftpd": "proftpd", "hiding-pure-ftpd": "pure-ftpd"}
 
 
-@pytest.fixture(scope="module", params=[*any_server.NAMES, *_HIDING, _LOCAL])
+@pytest.fixture(scope="module", params=[*any_server.NAMES, *HIDING, _LOCAL])
 def server(request: pytest.FixtureRequest) -> Iterator[AnyServer | None]:
     name: str = request.param
     if name == _LOCAL:
         yield None
         return
-    options = Options(shows_links=False) if name in _HIDING else None
+    options = Options(shows_links=False) if name in HIDING else None
     with ftp.home() as home:
         (home / "server").mkdir(mode=0o755)
-        with any_server.running(_HIDING.get(name, name), home / "server", options) as server:
+        with any_server.running(HIDING.get(name, name), home / "server", options) as server:
             yield server
 
 
@@ -59,7 +60,7 @@ class _Sides:
     journal: Journal = attrs.Factory(open_memory_journal)
 
     async def run(self, pipeline: Pipeline | None = None) -> Report:
-        policy = Policy(Selection(), ALL, pair=PairRule("keep", no_links=True), connections=3, backoff=QUICK)
+        policy = Policy(Selection(), ALL, no_links=True, pair=PairRule("keep"), connections=3, backoff=QUICK)
         root = self.target.root
         target: Endpoint = LocalEndpoint(root) if self.server is None else self.server.endpoint(root)
         options = RunOptions(policy, pipeline=pipeline or Pipeline())
@@ -138,3 +139,33 @@ async def test_directory_that_becomes_a_link_after_the_scan_is_not_emptied_throu
 
     await sides.run(Pipeline(before_commit=swap))
     assert sides.outside.shown() == before
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["twisted", "ftp-srv", "npm-ftpd"])  # aioftp shows no sizes, so nothing is read
+async def test_nothing_is_removed_in_directories_of_a_server_that_shows_no_links(name: str, tmp_path: Path) -> None:
+    """Removed is what lies in the root. All else stays, and a line says how to remove it."""
+    source = DiskTree(tmp_path / "source")
+    source.root.mkdir()
+    events: list[Event] = []
+    journal = open_memory_journal()
+    with ftp.home() as home, odd_servers.odd_server(name, home) as server:
+        target, outside = DiskTree(server.root), DiskTree(home / "outside")
+        target.write("d/one", b"data", 1_600_000_000 * 10**9)
+        target.write("top", b"data", 1_600_000_000 * 10**9)
+        outside.root.mkdir()
+        outside.write("precious", b"of somebody else", 1_600_000_000 * 10**9)
+        (target.root / "shared").symlink_to("../outside")
+        for step in range(3):
+            if step == 1:
+                for path in ("shared", "d", "top"):
+                    source.delete(path)
+            events.clear()
+            policy = Policy(Selection(), ALL, pair=PairRule("keep"), connections=2, backoff=QUICK)
+            places = LocalEndpoint(source.root), ftp.endpoint_for(server, "/")
+            await supervise_pair(*places, journal.pairs, RunOptions(policy, observers=[events.append]))
+        held = {it.operation.path: it.reason for it in events if isinstance(it, Failed)}
+        assert held.keys() == {"d", "shared"}
+        assert all("set sync.no-links = true" in reason for reason in held.values())
+        assert outside.shown() == {"precious": "of somebody else"}
+        assert target.shown() == {"d": None, "d/one": "data"}

@@ -107,7 +107,8 @@ class TwoTrees:
             selection or Selection(),
             max_delete,
             by_content=by_content,
-            pair=PairRule(conflict, copies, no_links),
+            no_links=no_links,
+            pair=PairRule(conflict, copies),
             connections=2,
             backoff=QUICK,
         )

@@ -123,7 +123,8 @@ class FtpEndpoint:
     @property
     def hides_links(self) -> bool:
         """Whether a link may still look like a directory."""
-        return self.knowledge.links.hides(self.knowledge.greeting)
+        links = self.knowledge.links
+        return links.is_wanted and links.hides(self.knowledge.greeting)
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:

@@ -14,12 +14,7 @@ ConflictRule: TypeAlias = Literal["both", "keep", "source", "target", "newer"]
 
 @attrs.frozen
 class PairRule:
-    """What becomes of conflicts, and how many copies of one file they may leave behind.
-
-    ``no_links``: the user says that there are no symbolic links. Then removals are allowed although a link might look
-    like a directory.
-    """
+    """What becomes of conflicts, and how many copies of one file they may leave behind."""
 
     conflict: ConflictRule = "both"
     copies: int = 10
-    no_links: bool = False

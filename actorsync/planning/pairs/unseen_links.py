@@ -12,12 +12,17 @@ from typing import Final
 from actorsync.model.entry import Kind, ancestors, parent_of
 from actorsync.model.operation import Operation, Remove, Side
 
-__all__ = ["WHY_HELD", "without_held"]
+__all__ = ["WHY_HELD", "may_go_through_link", "without_held"]
 
 WHY_HELD: Final = (
     "not removed: the server shows a symbolic link as a directory, or shows nothing of links, and removals go through "
     "them; if there are none below the root, set sync.no-links = true"
 )
+
+
+def may_go_through_link(removal: Remove) -> bool:
+    """Return whether what is removed may be a link to a directory, or be reached through one."""
+    return removal.target.kind is Kind.DIRECTORY or bool(parent_of(removal.path))
 
 
 def without_held(
@@ -31,7 +36,7 @@ def without_held(
         (it.side, it.path): it
         for step in steps
         for it in step
-        if isinstance(it, Remove) and it.side in hiding and (it.target.kind is Kind.DIRECTORY or parent_of(it.path))
+        if isinstance(it, Remove) and it.side in hiding and may_go_through_link(it)
     }
     if not held:
         return [list(step) for step in steps], []
