@@ -169,7 +169,7 @@ class PairPlanner:
             self.is_complete = True
 
     async def _note_strays(self, scan: PairScan) -> None:
-        """Note what lies aside and the journal does not know: the next run gives it its name back, or another one.
+        """Note what lies aside and the journal does not know: the next run restores its name, or gives it another one.
 
         That is so after a run that was killed, if the journal was then lost or replaced by an older one.
         """
