@@ -209,7 +209,8 @@ async def _make_root(place: Endpoint) -> None:
 def _walkers(place: Source, connections: int) -> int:
     if not place.capabilities.is_remote:
         return _DISK_WALKERS
-    return _SHARED_WALKERS if place.capabilities.lanes > 1 else max(1, connections - 1)
+    # Two for each connection: a session can prepare a listing while it ends the one before, if there is one that waits.
+    return _SHARED_WALKERS if place.capabilities.lanes > 1 else 2 * connections
 
 
 def _ahead(traits: Mapping[str, str], place: Source) -> int | None:

@@ -27,7 +27,7 @@ import trio
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact
 from actorsync.actors.source_pool import SourceConnection, SourcePool
-from actorsync.endpoints.contract import Capabilities, Content, ReadSession, Source
+from actorsync.endpoints.contract import Capabilities, Content, PrefetchingSession, ReadSession, Source
 from actorsync.endpoints.resuming import BLOCK, open_at, read_whole
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
 from actorsync.errors import ConnectionLost, GuardRefused, OperationRefused, SourceLost, Vanished
@@ -172,8 +172,12 @@ class _RemoteSession(ReadSession):
     async def _list(self, directory: str) -> Listing:
         source = self._source
         connection = await source.pool.borrow(is_reading=False, is_alone=source.is_suspect(directory))
+        session = connection.session
         try:
-            listing = await connection.session.list_directory(directory)
+            if isinstance(session, PrefetchingSession):
+                listing = await session.list_directory_ahead(directory, source.pool.is_listing_waiting)
+            else:
+                listing = await session.list_directory(directory)
         except ConnectionLost as lost:
             raise source.lost_over(directory, connection, lost) from lost
         finally:
