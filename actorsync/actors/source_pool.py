@@ -48,6 +48,8 @@ class _Login:
     """Is set once the connection is open, or has failed."""
     closing: trio.Event = attrs.Factory(trio.Event)
     """Is set to close the connection."""
+    closed: trio.Event = attrs.Factory(trio.Event)
+    """Is set once it is closed, or was never opened."""
 
 
 @attrs.define(eq=False)
@@ -57,6 +59,8 @@ class SourceConnection:
     session: ReadSession
     closing: trio.Event
     """Is set to close the connection."""
+    closed: trio.Event
+    """Is set once it is closed."""
     used: float
     """When it was last used, on trio's clock."""
     users: int = 0
@@ -298,7 +302,7 @@ class SourcePool:
         """Open one connection, and hold it until it is to be closed."""
         try:
             async with self.real.open_session() as session:
-                with self._listed(SourceConnection(session, login.closing, login.began)):
+                with self._listed(SourceConnection(session, login.closing, login.closed, login.began)):
                     self._opening.discard(login)
                     self.share.opened(login, trio.current_time())
                     login.settled.set()
@@ -315,6 +319,7 @@ class SourcePool:
             self._opening.discard(login)
             self.share.gave(login)
             login.settled.set()
+            login.closed.set()
             self._changed.unpark_all()
 
     @contextmanager
@@ -346,15 +351,25 @@ class SourcePool:
     def _unreachable(self, reason: str) -> SourceUnreachable:
         return SourceUnreachable(f"the {self.side.value} {self.real.display} could not be reached: {reason}")
 
-    def limit_to(self, count: int) -> None:
-        """Have at most ``count`` connections from now on, and close those that are too many as soon as they are free.
+    async def limit_to(self, count: int) -> None:
+        """Have at most ``count`` connections from now on, and wait until those that are too many and free are closed.
 
         With 0 there is one more only if something is still to be read.
         """
         self._limit = min(self._limit, max(1, count))
-        for connection in [it for it in self._open if not it.users][: max(0, len(self._open) - count)]:
+        closing = [it for it in self._open if not it.users][: max(0, len(self._open) - count)]
+        for connection in closing:
             self._open.remove(connection)
             connection.closing.set()
+        for connection in closing:
+            await connection.closed.wait()
+
+    def gives_up_one(self) -> bool:
+        """Have one connection less from now on. Returns False if they are all in use, or it is the only one."""
+        if self._limit <= max(1, len(self._open) + len(self._opening)):
+            return False
+        self._limit -= 1
+        return True
 
     # Losing.
 

@@ -98,6 +98,7 @@ class TwoTrees:
         shutdown: Shutdown | None = None,
         source: Endpoint | None = None,
         target: Endpoint | None = None,
+        is_plan: bool = False,
         observe: Callable[[Event], None] = lambda _: None,
     ) -> Pass:
         """Keep both trees in step once."""
@@ -117,6 +118,7 @@ class TwoTrees:
             clock=Clock(self.tick, self._token, inline),
             takes=takes or {},
             within=within,
+            is_plan=is_plan,
         )
         report = await supervise_pair(source or self.source, target or self.target, self.journal.pairs, options)
         return Pass(report, events)

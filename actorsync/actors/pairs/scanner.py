@@ -22,7 +22,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of, parent_of
 from actorsync.model.event import Agreed, Event, Forgotten, MemoryVoided, Scanned, Warned
 from actorsync.model.operation import Compare, Failed, Side
-from actorsync.model.pair import Agreement
+from actorsync.model.pair import Agreement, other
 from actorsync.model.row import ListingRows, decode, entries_of
 from actorsync.planning.pairs.clocks import Clocks, tells_minutes
 from actorsync.planning.pairs.copies import copies_of
@@ -75,6 +75,8 @@ class PairScanner:
     unsettled: set[str] = attrs.Factory(set)
     recover: Callable[[trio.MemorySendChannel[Fact]], Awaitable[set[str]]] | None = None
     """Puts right what a run that died has left in the middle, and returns the paths that it could not look at."""
+    will_change: Callable[[Side], object] = bool
+    """Is called with a side each time that something is found which may lead to a change of it."""
     scan: PairScan = attrs.Factory(PairScan)
     _stack: list[Below] = attrs.field(factory=list, init=False)
 
@@ -327,6 +329,7 @@ class PairScanner:
                     events.append(Failed(Compare(pair.source, pair.target or pair.source), verdict.reason))
             case _:
                 self.scan.verdicts.append(verdict)
+                self.will_change(other(verdict.side))
         if verdict.verb is Verb.CONFLICT:
             names = (entry.path.rpartition("/")[2] for it in (listed.source, listed.target) for entry in it.entries)
             self.scan.names[pair.path] = frozenset(names) | listed.source.hidden | listed.target.hidden
