@@ -76,10 +76,15 @@ class RemoteSource(EndpointWrapper[Source]):
 
     async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be listed."""
+        root, _ = await self.identify_and_list()
+        return root
+
+    async def identify_and_list(self) -> tuple[Root, Listing]:
+        """Describe the root, and return the listing by which it is known. Raises as `identify` does."""
         found = await _RemoteSession(self).list_directory("")
         if found.problem is not None:
             raise GuardRefused(f"cannot use the {self.side.value} {self.display} as a root: {found.problem.reason}")
-        return Root(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY)), found
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[ReadSession]:

@@ -88,6 +88,13 @@ async def test_no_login_is_made_to_change_a_side_that_is_not_changed(is_plan: bo
     assert len(server.began) == 1
 
 
+async def test_each_directory_is_listed_once(autojump_clock: MockClock) -> None:
+    trees = await agreed(lanes=1)
+    server = Server(trees.target)
+    await trees.run(target=server)
+    assert len(server.listed) == 13, "the root, ten directories, and two below them"
+
+
 @pytest.mark.parametrize(
     ("lanes", "reading", "writing", "expected"),
     [
