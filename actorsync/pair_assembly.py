@@ -235,8 +235,16 @@ async def _recover(
 
 
 async def _make_root(place: Endpoint) -> None:
-    """Make a root that does not exist. If that goes wrong, the scan says what is wrong with the root."""
+    """Make a root that does not exist. If that goes wrong, the scan says what is wrong with the root.
+
+    On a server the session that looks also makes it, and the scan goes on with it: each login takes many round trips.
+    """
     with suppress(ConnectionLost, GuardRefused, OperationRefused):
+        if place.capabilities.is_remote:
+            async with place.open_session() as session:
+                if (await session.list_directory("")).problem is not None:
+                    await session.make_directories([""])
+            return
         try:
             await place.identify()
         except GuardRefused:

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from actorsync.endpoints.contract import Endpoint, Session
+from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
 from actorsync.model.entry import Listing
 from actorsync.planning.pairs.sharing import FILE_WEIGHT, shared_out
@@ -93,6 +94,23 @@ async def test_each_directory_is_listed_once(autojump_clock: MockClock) -> None:
     server = Server(trees.target)
     await trees.run(target=server)
     assert len(server.listed) == 13, "the root, ten directories, and two below them"
+
+
+async def test_a_first_run_logs_in_once_to_look_for_the_root_and_to_scan(autojump_clock: MockClock) -> None:
+    trees = TwoTrees(is_target_remote=True, lanes=16)
+    server = Server(trees.target)
+    assert (await trees.run(target=server)).report.exit_code == 0
+    assert len(server.began) == 1
+
+
+async def test_a_root_that_a_server_does_not_have_is_made_by_the_first_run(autojump_clock: MockClock) -> None:
+    trees = TwoTrees(is_target_remote=True, lanes=16)
+    trees.source.write("x", b"x")
+    trees.target = MemoryEndpoint("target", exists=False, is_remote=True, lanes=16, inodes=False, now=trees.tick)
+    server = Server(trees.target)
+    assert (await trees.run(target=server)).report.exit_code == 0
+    assert trees.target.files()["x"] == b"x"
+    assert len(server.began) == 2, "one goes on to scan, and another one changes the side"
 
 
 @pytest.mark.parametrize(
