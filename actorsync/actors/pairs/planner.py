@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol, get_args
 
 import attrs
@@ -46,6 +46,7 @@ from actorsync.planning.pairs.guards import objection
 from actorsync.planning.pairs.outline import Outline, order, renamed, settle, to_confirm
 from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.pairs.settling import Settling
+from actorsync.planning.pairs.sharing import FILE_WEIGHT
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.pairs.states import State
 from actorsync.planning.pairs.unseen_links import WHY_HELD, without_held
@@ -115,7 +116,7 @@ class PairPlanner:
     statistics: Statistics
     hides_links: Mapping[Side, Callable[[], bool]]
     """Tell whether a symbolic link may look like a directory of a side; asked after the scan."""
-    share: Callable[[Mapping[Side, int]], None]
+    share: Callable[[Mapping[Side, int]], Awaitable[None]]
     """Is told how many bytes and files each side is to get, before the first operation."""
     blocking: Blocking = in_thread
     planned: int = attrs.field(default=0, init=False)
@@ -334,8 +335,8 @@ class PairPlanner:
         statistics.is_total_known = True
         weights = dict.fromkeys(Side, 0)
         for operation in operations:
-            weights[operation.side] += operation.source.size + 65_536 if isinstance(operation, Copy) else 4_096
-        self.share(weights)
+            weights[operation.side] += operation.source.size + FILE_WEIGHT if isinstance(operation, Copy) else 4_096
+        await self.share(weights)
         await self._facts.send(
             Planned(
                 files=len(copies),
