@@ -70,6 +70,8 @@ class SourceConnection:
     """Whether a file that a listing showed could not be found over it. Listings then prefer another connection."""
     was_idle: bool = False
     """Whether its current use is the first after an idle time."""
+    lost: ConnectionLost | None = None
+    """Why it is of no use to anybody any more."""
 
     @property
     def is_idle(self) -> bool:
@@ -302,7 +304,8 @@ class SourcePool:
         """Open one connection, and hold it until it is to be closed."""
         try:
             async with self.real.open_session() as session:
-                with self._listed(SourceConnection(session, login.closing, login.closed, login.began)):
+                connection = SourceConnection(session, login.closing, login.closed, login.began)
+                with self._listed(connection):
                     self._opening.discard(login)
                     self.share.opened(login, trio.current_time())
                     login.settled.set()
@@ -313,6 +316,8 @@ class SourcePool:
                         await self._facts.send(Warned(text))
                     for name, text in traits_of(self.real).take_news():
                         await self._facts.send(Learned(self.side, name, text))
+                if connection.lost is not None:
+                    raise connection.lost  # so that nobody who keeps sessions open gives it to the next one
         except ActorsyncError as error:
             login.error = error  # if the connection was open before, the error no longer matters
         finally:
@@ -379,10 +384,12 @@ class SourcePool:
             self._open.remove(connection)
             self._failures += connection.loss_counts(self._failures)
             self._last_failure = str(lost)
+        connection.lost = lost
         connection.closing.set()
         if connection.was_idle:  # the server has probably closed the other idle ones too
             for other in [other for other in self._open if not other.users and other.is_idle]:
                 self._open.remove(other)
+                other.lost = lost
                 other.closing.set()
         self._changed.unpark_all()
 
