@@ -68,11 +68,11 @@ class SymlinkFinder:
         return found
 
     async def _by_place(self, directory: str) -> OperationRefused | None:
-        """Return a refusal if a server that is to show every link shows that a path leads through one.
+        """Return a refusal if the server shows by places alone that a path leads through a link.
 
-        For others the reply to PWD alone is no proof: it may have the name of a directory in another form.
+        For a server that only reads the text of a path, they are no proof.
         """
-        if not (self._connection.known.links.is_wanted and await self._places.walks(directory)):
+        if not await self._places.walks(directory):
             return None
         links = await self._places.elsewhere(above(directory))
         return next((link_refusal(path) for path in above(directory) if path in links), None)
