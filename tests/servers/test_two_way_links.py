@@ -24,7 +24,7 @@ from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.selection import Selection
-from actorsync.policy import Policy, RunOptions
+from actorsync.policy import Allowed, Policy, RunOptions
 from tests.support.mirror import QUICK
 from tests.support.servers import any_server, ftp, odd_servers
 from tests.support.servers.any_server import AnyServer
@@ -60,7 +60,9 @@ class _Sides:
     journal: Journal = attrs.Factory(open_memory_journal)
 
     async def run(self, pipeline: Pipeline | None = None) -> Report:
-        policy = Policy(Selection(), ALL, no_links=True, pair=PairRule("keep"), connections=3, backoff=QUICK)
+        policy = Policy(
+            Selection(), ALL, allowed=Allowed(no_links=True), pair=PairRule("keep"), connections=3, backoff=QUICK
+        )
         root = self.target.root
         target: Endpoint = LocalEndpoint(root) if self.server is None else self.server.endpoint(root)
         options = RunOptions(policy, pipeline=pipeline or Pipeline())
