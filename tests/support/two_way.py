@@ -16,6 +16,7 @@ from actorsync.model.pair import Take
 from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.pairs.rules import ConflictRule, PairRule
+from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Allowed, Clock, Policy, RunOptions
@@ -99,6 +100,8 @@ class TwoTrees:
         shutdown: Shutdown | None = None,
         source: Endpoint | None = None,
         target: Endpoint | None = None,
+        is_plan: bool = False,
+        settling: Settling | None = None,
         observe: Callable[[Event], None] = lambda _: None,
     ) -> Pass:
         """Keep both trees in step once."""
@@ -119,6 +122,8 @@ class TwoTrees:
             clock=Clock(self.tick, self._token, inline),
             takes=takes or {},
             within=within,
+            is_plan=is_plan,
+            settling=settling,
         )
         report = await supervise_pair(source or self.source, target or self.target, self.journal.pairs, options)
         return Pass(report, events)

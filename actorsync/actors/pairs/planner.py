@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol, get_args
 
 import attrs
@@ -15,7 +15,7 @@ from actorsync.actors.pipeline import Decide
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import blamed
 from actorsync.actors.statistics import Statistics
-from actorsync.model.entry import Entry, Kind, Root, Scope, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Root, Scope, ancestors, join, name_of, parent_of
 from actorsync.model.event import (
     Conflicted,
     ConflictEnded,
@@ -43,9 +43,10 @@ from actorsync.model.pair import Agreement, Conflict, Pending, Take, other
 from actorsync.planning.pairs.clocks import Clocks
 from actorsync.planning.pairs.conflicts import Known, Resolution, resolve, take_of
 from actorsync.planning.pairs.guards import objection
-from actorsync.planning.pairs.outline import Outline, order, renamed, settle, to_confirm
+from actorsync.planning.pairs.outline import Outline, order, renamed, settle, to_confirm, without_staying
 from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.pairs.settling import Settling
+from actorsync.planning.pairs.sharing import FILE_WEIGHT
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.pairs.states import State
 from actorsync.planning.pairs.unseen_links import WHY_HELD, without_held
@@ -115,7 +116,7 @@ class PairPlanner:
     statistics: Statistics
     hides_links: Mapping[Side, Callable[[], bool]]
     """Tell whether a symbolic link may look like a directory of a side; asked after the scan."""
-    share: Callable[[Mapping[Side, int]], None]
+    share: Callable[[Mapping[Side, int]], Awaitable[None]]
     """Is told how many bytes and files each side is to get, before the first operation."""
     blocking: Blocking = in_thread
     planned: int = attrs.field(default=0, init=False)
@@ -156,8 +157,7 @@ class PairPlanner:
                 return
             for resolution in resolutions:
                 if resolution.text:
-                    path = resolution.copies[-1] if resolution.copies else resolution.way or resolution.makes
-                    assert path is not None, "a conflict was decided, and nothing is done"
+                    path = resolution.makes or resolution.copies[-1]
                     await facts.send(Warned(f"{path.path!r} is {resolution.text}"))
             if steps:
                 acting = Steps(limbs, settled, facts, self.statistics, self.draining)
@@ -188,7 +188,11 @@ class PairPlanner:
         """Return what is to be done. Conflicts that stay are reported."""
         takes = self.rules.takes
         settled = settle(scan.verdicts, scan.staying)
-        verdicts = await self._confirmed([it for it in settled if not takes or it.path in takes])
+        chosen = [it for it in settled if not takes or not takes.keys().isdisjoint((it.path, *ancestors(it.path)))]
+        verdicts = await self._confirmed(chosen)
+        resolutions = [await self._resolve(scan, it) for it in verdicts if it.verb is Verb.CONFLICT]
+        await self._report_conflicts([it.stays for it in resolutions if it.stays is not None])
+        verdicts = without_staying(verdicts, {it.stays.path for it in resolutions if it.stays is not None})
         new: dict[Side, list[Entry]] = {side: [] for side in Side}
         for verdict in verdicts:
             if verdict.verb is Verb.SEND and verdict.pair.state(verdict.side) is State.NEW:
@@ -200,11 +204,9 @@ class PairPlanner:
         verdicts, moves = renamed(verdicts, elsewhere)
         if self.rules.settling is not None:
             verdicts = await self._settled(self.rules.settling, verdicts)
-        resolutions = [await self._resolve(scan, it) for it in verdicts if it.verb is Verb.CONFLICT]
-        await self._report_conflicts([it.stays for it in resolutions if it.stays is not None])
         makes = [it.makes for it in resolutions if it.makes is not None]
         outline = Outline(
-            [it for it in verdicts if it.verb is not Verb.CONFLICT],
+            verdicts,
             moves,
             [it.aside for it in resolutions if it.aside is not None],
             [copy for it in resolutions for copy in it.copies],
@@ -334,8 +336,8 @@ class PairPlanner:
         statistics.is_total_known = True
         weights = dict.fromkeys(Side, 0)
         for operation in operations:
-            weights[operation.side] += operation.source.size + 65_536 if isinstance(operation, Copy) else 4_096
-        self.share(weights)
+            weights[operation.side] += operation.source.size + FILE_WEIGHT if isinstance(operation, Copy) else 4_096
+        await self.share(weights)
         await self._facts.send(
             Planned(
                 files=len(copies),

@@ -201,9 +201,14 @@ class FtpConnection:
         return self.known.needs_150_first or self.control.is_proxied or not self.known.flights.allows(Flight.STORE)
 
     @property
+    def asks_ahead(self) -> bool:
+        """Whether a question can go while the server still has something else to answer."""
+        return self.known.flights.allows(Flight.PORT)
+
+    @property
     def asks_port_ahead(self) -> bool:
         """Whether EPSV for the next data connection can go while the server still has something else to answer."""
-        return not self.known.uses_pasv and self.known.flights.allows(Flight.PORT)
+        return not self.known.uses_pasv and self.asks_ahead
 
     def keep_port(self, reply: Reply) -> None:
         """Keep the port in a reply to EPSV for the next data connection."""
