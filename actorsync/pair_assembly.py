@@ -134,7 +134,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         rules=PairRules(
             rule,
             policy.max_delete,
-            policy.any_device,
+            policy.allowed.any_device,
             options.takes,
             scope,
             options.shrinking,

@@ -97,6 +97,11 @@ class Knowledge:
     probes: ProbeCache = attrs.Factory(ProbeCache)
     unset_modes: UnsetModes = attrs.Factory(UnsetModes)
 
+    @property
+    def tells_links(self) -> bool:
+        """Whether links are told from directories by all that the server shows, before anything is changed."""
+        return self.finds_links or self.links.is_wanted
+
     def begin_pass(self) -> None:
         """Forget what was seen of the tree, and of files on their way. What is known of the server stays."""
         self.symlink_guard.forget()
