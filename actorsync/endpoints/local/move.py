@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
+import functools
 import os
+from collections.abc import Callable
 from typing import Final
 
 from actorsync.endpoints.contract import Relocation
@@ -64,15 +65,31 @@ def _rename(old_directory: int, old_name: str, directory: int, name: str) -> Non
 
 def _rename_at_once(old_directory: int, old_name: str, directory: int, name: str) -> bool:
     """Rename without replacing anything, by renameat2(2); return False if the system or the file system cannot."""
+    call = _exclusive_rename()
+    if call is None:
+        return False
+    number = call(old_directory, os.fsencode(old_name), directory, os.fsencode(name))
+    if number in _NO_EXCLUSIVE_RENAME:
+        return False
+    if number:
+        raise OSError(number, os.strerror(number), old_name, None, name)
+    return True
+
+
+@functools.cache
+def _exclusive_rename() -> Callable[[int, bytes, int, bytes], int] | None:
+    """Return renameat2(2), which then returns its error number, or 0; None where there is no such call."""
+    import ctypes  # only where a file is moved
+
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:  # not Linux, or a C library older than glibc 2.28
-        return False
-    if call(old_directory, os.fsencode(old_name), directory, os.fsencode(name), _NO_REPLACE) == 0:
-        return True
-    if (number := ctypes.get_errno()) in _NO_EXCLUSIVE_RENAME:
-        return False
-    raise OSError(number, os.strerror(number), old_name, None, name)
+        return None
+
+    def rename(old_directory: int, old_name: bytes, directory: int, name: bytes) -> int:
+        return 0 if call(old_directory, old_name, directory, name, _NO_REPLACE) == 0 else ctypes.get_errno()
+
+    return rename
 
 
 def link(old_directory: int, old_name: str, directory: int, name: str) -> bool:
