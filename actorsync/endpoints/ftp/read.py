@@ -148,20 +148,20 @@ class Reader:
         """Ask once more what a file is. Returns None when there is no file, or the server does not say."""
         return await self._described(path, await self._connection.control.exchange(self._questions(path)))
 
-    async def begin_look(self, path: str) -> int:
+    async def begin_look(self, path: str) -> Sequence[bytes]:
         """Ask what a file is while the end of its transfer is still to be told, and for the port of a next transfer.
 
-        Returns how many replies follow that. There are none where the server may mind: then `look_at` asks afterwards.
+        Returns what was asked. That is nothing where the server may mind: then `look_at` asks afterwards.
         """
         if not self._connection.asks_port_ahead:
-            return 0
+            return ()
         commands = [*self._questions(path), command_line("EPSV")]
         await self._connection.control.send(commands)
-        return len(commands)
+        return commands
 
-    async def end_look(self, path: str, count: int) -> Entry | None:
+    async def end_look(self, path: str, asked: Sequence[bytes]) -> Entry | None:
         """Read the replies to `begin_look`, and return as `look_at` does."""
-        *replies, port = await self._connection.control.replies(count)
+        *replies, port = await self._connection.control.exchange(asked, is_sent=True)
         self._connection.keep_port(port)
         return await self._described(path, replies)
 
@@ -201,8 +201,8 @@ class Download(Content):
     _received: int = attrs.field(init=False)
     """How far the file was received, from its beginning."""
     _is_stopped: bool = False
-    _asked: int = attrs.field(default=0, init=False)
-    """How many replies are due to `Reader.begin_look`."""
+    _asked: Sequence[bytes] = attrs.field(default=(), init=False)
+    """The commands of `Reader.begin_look` that have no replies yet."""
 
     def __attrs_post_init__(self) -> None:
         self._received = self.start
@@ -237,7 +237,7 @@ class Download(Content):
                 raise ConnectionLost("reading was stopped in the middle of a file")
             return False
         path, asked = self.entry.path, self._asked
-        self._asked = 0
+        self._asked = ()
         now = await (self._reader.end_look(path, asked) if asked else self._reader.look_at(path))
         return now == self.entry
 

@@ -196,7 +196,7 @@ class FtpConnection:
             replies, with_pasv, port = replies + more, True, pasv_port(reply)
         try:
             self.data = await self.control.open_data(port, asked)
-            replies += await self.control.replies(len(asked)) if asked else []
+            replies += await self.control.exchange(asked, is_sent=True)
         except ConnectionLost:
             known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls understand only one of the two verbs
             raise

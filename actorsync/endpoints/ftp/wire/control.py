@@ -240,14 +240,11 @@ class ControlConnection:
             raise ConnectionLost("the server sends no greeting; check host, port and scheme") from None
         return reply
 
-    async def exchange(self, flight: Sequence[bytes]) -> list[Reply]:
-        """Send a flight and return its replies, one for each line."""
-        await self.send(flight)
-        return await self.replies(len(flight))
-
-    async def replies(self, count: int) -> list[Reply]:
-        """Return the next replies, which are the last ones that are due."""
-        replies = [await self.reply() for _ in range(count)]
+    async def exchange(self, flight: Sequence[bytes], *, is_sent: bool = False) -> list[Reply]:
+        """Send a flight, unless it ``is_sent``, and return its replies, one for each line."""
+        if not is_sent:
+            await self.send(flight)
+        replies = [await self.reply() for _ in flight]
         if self._queue.is_idle and not self._parser.is_empty:
             raise OutOfStep("the server sent more replies than there were commands")
         return replies
