@@ -23,8 +23,8 @@ from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, Room
-from actorsync.assembly import modes_for
-from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
+from actorsync.assembly import hides_links, modes_for
+from actorsync.endpoints.contract import Endpoint, FindsLinks, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
 from actorsync.model.entry import Scope
@@ -93,6 +93,8 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         traits_of(place).recall(memory.traits(side))
         if shares[side].ceiling is not None and isinstance(place, ToldOfLogins):
             place.note_others(shares[side].are_others_open)
+        if isinstance(place, FindsLinks):
+            place.find_links()
     read: dict[Side, Source] = {}
     remotes: dict[Side, RemoteSource] = {}
     for side, place in places.items():
@@ -139,6 +141,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         draining=shutdown.draining,
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
+        hides_links={side: partial(hides_links, place, policy) for side, place in places.items()},
         share=partial(_share, limbs, remotes, policy.connections),
         blocking=clock.blocking,
     )

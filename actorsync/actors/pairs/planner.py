@@ -10,7 +10,7 @@ import trio
 
 from actorsync.actors.messages import Blocking, Fact, Settlement, Several, Unissued, holding, in_thread
 from actorsync.actors.pairs.scan import PairScan
-from actorsync.actors.pairs.steps import Steps
+from actorsync.actors.pairs.steps import Steps, as_done
 from actorsync.actors.pipeline import Decide
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import blamed
@@ -31,7 +31,6 @@ from actorsync.model.event import (
 from actorsync.model.operation import (
     Batch,
     Copy,
-    Done,
     Failed,
     Maintain,
     MakeDirectory,
@@ -49,6 +48,7 @@ from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.pairs.states import State
+from actorsync.planning.pairs.unseen_links import WHY_HELD, without_held
 from actorsync.planning.pairs.verdicts import Verb, Verdict
 from actorsync.planning.removal_guard import DeleteLimit
 from actorsync.planning.temporary_names import final_of, is_aside
@@ -113,6 +113,8 @@ class PairPlanner:
     draining: trio.Event
     wall_clock_ns: Callable[[], int]
     statistics: Statistics
+    hides_links: Mapping[Side, Callable[[], bool]]
+    """Tell whether a symbolic link may look like a directory of a side; asked after the scan."""
     share: Callable[[Mapping[Side, int]], None]
     """Is told how many bytes and files each side is to get, before the first operation."""
     blocking: Blocking = in_thread
@@ -137,7 +139,11 @@ class PairPlanner:
                 return  # the run is stopping
             await self._note_strays(scan)
             outline, resolutions = await self._outline(scan)
-            steps = [[self._proved(scan, outline, it) for it in step] for step in order(outline)]
+            steps, held = without_held(order(outline), {side for side in Side if self.hides_links[side]()})
+            for removal in held:
+                await facts.send(Unissued(Failed(removal, WHY_HELD)))
+            steps = [[self._proved(scan, outline, it) for it in step] for step in steps]
+            self.planned += len(held)
             self.planned += sum(map(len, steps))
             self.is_planned = True
             if not await self._may_begin(scan, outline):
@@ -145,7 +151,7 @@ class PairPlanner:
                 return
             await self._announce(steps)
             if self.rules.is_plan:
-                await facts.send(Several([_as_done(operation) for step in steps for operation in step]))
+                await facts.send(Several([as_done(operation) for step in steps for operation in step]))
                 self.is_complete = True
                 return
             for resolution in resolutions:
@@ -162,7 +168,7 @@ class PairPlanner:
             self.is_complete = True
 
     async def _note_strays(self, scan: PairScan) -> None:
-        """Note what lies aside and the journal does not know: the next run gives it its name back, or another one.
+        """Note what lies aside and the journal does not know: the next run restores its name, or gives it another one.
 
         That is so after a run that was killed, if the journal was then lost or replaced by an older one.
         """
@@ -379,12 +385,3 @@ class PairPlanner:
 
     async def _learn(self, name: str, text: str) -> None:
         await self._facts.send(Learned(Side.TARGET, name, text))
-
-
-def _as_done(operation: Operation) -> Done:
-    """Return the outcome that a plan shows for an operation that it does not do."""
-    match operation:
-        case Copy(source) | MakeDirectory(source) | Move(source):
-            return Done(operation, source, source)
-        case _:
-            return Done(operation)
