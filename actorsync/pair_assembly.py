@@ -276,4 +276,4 @@ def _share(
         else:
             readers = min(most - 1, max(1, round(most * reading / (reading + writing))))
         remote.pool.limit_to(readers)
-        limbs[side].pool.sizing.want(max(1, most - readers))
+        limbs[side].pool.want(max(1, most - readers))
