@@ -24,7 +24,7 @@ from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel, Room
-from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
+from actorsync.endpoints.contract import Endpoint, FindsLinks, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.entry import Root, parent_of
@@ -246,7 +246,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             selection=policy.selection,
             max_delete=policy.max_delete,
             delete=bool(policy.delete),
-            any_device=policy.any_device,
+            any_device=policy.allowed.any_device,
             is_patient=policy.is_patient,
             by_content=policy.by_content,
             by_size_time=policy.by_size_time,
@@ -285,6 +285,11 @@ def _schedule(target: Endpoint, policy: Policy) -> Schedule:
     return Schedule(Arrivals(policy.publish.ranks, big=big), comparisons=COMPARISONS if is_single else 1)
 
 
+def hides_links(place: Endpoint, policy: Policy) -> bool:
+    """Return whether a symbolic link may look like a directory, and the user does not say that there is none."""
+    return isinstance(place, FindsLinks) and place.hides_links and not policy.allowed.no_links
+
+
 def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
     """Return the rule for modes: the one that is asked for if the target can follow it, or else its default.
 
@@ -320,6 +325,7 @@ def _connections(
         by_content=policy.by_content,
         keeping=keeping,
         protects=policy.protects,
+        hides_links=partial(hides_links, target, policy),
         modes=modes_for(target, policy.modes),
         is_burst=policy.publish.is_burst,
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),

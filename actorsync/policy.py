@@ -39,7 +39,7 @@ from actorsync.planning.watching.shrinking import Shrinking
 if TYPE_CHECKING:
     from actorsync.endpoints.wrappers.shared_listing import ListingReader
 
-__all__ = ["Clock", "Companion", "Policy", "RunOptions", "token_source"]
+__all__ = ["Allowed", "Clock", "Companion", "Policy", "RunOptions", "token_source"]
 
 #: What stands beside a run, or a loop of passes, while it holds its journal: is entered with the journal and with a
 #: function that publishes an event, and left when the run is over. It must neither delay the run nor end it.
@@ -53,10 +53,21 @@ _TOKENS: Final = 256
 
 
 @attrs.frozen
+class Allowed:
+    """What the user says of the places, against guards that are not sure.
+
+    ``any_device`` allows removals although the source is on another device than in the last run. ``no_links``: there
+    are no symbolic links to directories on servers. Then removals are allowed although a link might look like one.
+    """
+
+    any_device: bool = False
+    no_links: bool = False
+
+
+@attrs.frozen
 class Policy:
     """What a run may do, and how hard it tries.
 
-    ``any_device`` allows removals although the source is on another device than in the last run.
     ``connections`` is the highest number of connections. With ``is_automatic`` the run begins with fewer, and opens
     more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs until their retry time, or
     until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None means
@@ -72,7 +83,7 @@ class Policy:
     selection: Selection
     max_delete: DeleteLimit
     delete: Deletion = False
-    any_device: bool = False
+    allowed: Allowed = attrs.Factory(Allowed)
     connections: int = 4
     is_automatic: bool = False
     is_patient: bool = False

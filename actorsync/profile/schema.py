@@ -115,8 +115,8 @@ class Sync:
         metadata=key(
             choice_reader(get_args(ConflictRule)),
             'conflict = "both"',
-            doc='With `mode = "two-way"`: what becomes of a file that both sides have changed. Both versions are kept, '
-            "nothing is done, or one side wins.",
+            doc='With `mode = "two-way"`: what becomes of a file that both sides have changed. Nothing is done, or '
+            "both versions are kept: the rule says which one keeps the name.",
             is_text=True,
         ),
     )
@@ -127,6 +127,15 @@ class Sync:
             "conflict-copies = 10",
             doc='With `mode = "two-way"`: how many versions of one file conflicts may leave beside it. After that they '
             "stay as they are, and are reported.",
+        ),
+    )
+    no_links: bool = attrs.field(
+        default=False,
+        metadata=key(
+            read_switch,
+            "no-links = false",
+            doc='With `mode = "two-way"` or `delete = "everything"`: there are no symbolic links to directories on a '
+            "server, so removals are allowed although the server does not show links.",
         ),
     )
     compare: Compare = attrs.field(

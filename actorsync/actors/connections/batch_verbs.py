@@ -25,6 +25,7 @@ from actorsync.model.operation import (
     Batch,
     Done,
     Failed,
+    Fault,
     Look,
     Maintain,
     MakeDirectory,
@@ -43,6 +44,7 @@ from actorsync.model.operation import (
 )
 from actorsync.model.trash import Trashed
 from actorsync.planning.name_folding import NewSpelling, parting
+from actorsync.planning.pairs.unseen_links import WHY_HELD, may_go_through_link
 from actorsync.planning.temporary_names import kept_name
 
 __all__ = ["BatchVerbs"]
@@ -170,7 +172,12 @@ class BatchVerbs:
         await self._pass(target)
         self.level.show("removing")
         removals = [operation for operation in batch if isinstance(operation, Remove)]
-        kept = await _kept_twins(target, removals)
+        kept: dict[str, Outcome] = {
+            it.path: Failed(it, WHY_HELD, Fault.OTHER)
+            for it in removals
+            if it.is_foreign and may_go_through_link(it) and self.context.hides_links()
+        }
+        kept |= await _kept_twins(target, [it for it in removals if it.path not in kept])
         rest = [removal for removal in removals if removal.path not in kept]
         removed: list[Outcome] = []
         if rest and self.context.clocks is not None:

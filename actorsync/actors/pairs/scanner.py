@@ -5,9 +5,9 @@ Memory holds one directory of each side for each walker, and what there is to do
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import AsyncExitStack
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -19,11 +19,11 @@ from actorsync.actors.scanner import select
 from actorsync.actors.statistics import Statistics
 from actorsync.endpoints.contract import ReadSession, Source, list_first, look
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
 from actorsync.model.event import Agreed, Event, Forgotten, MemoryVoided, Scanned, Warned
 from actorsync.model.operation import Compare, Failed, Side
 from actorsync.model.pair import Agreement
-from actorsync.model.row import ListingRows, decode, entries_of
+from actorsync.model.row import ListingRows, decode, entries_of, rows_of
 from actorsync.planning.pairs.clocks import Clocks, tells_minutes
 from actorsync.planning.pairs.copies import copies_of
 from actorsync.planning.pairs.stamp import Stamp
@@ -45,6 +45,13 @@ class ScanMemory(Protocol):
     def children(self, directory: str) -> dict[str, Agreement]: ...
 
     def rows(self, directory: str) -> list[tuple[object, ...]]: ...
+
+
+@runtime_checkable
+class KnownByListing(Protocol):
+    """Optional for a side: its root is known by a listing, which need not be made again."""
+
+    async def identify_and_list(self) -> tuple[Root, Listing]: ...
 
 
 @attrs.define(eq=False)
@@ -83,9 +90,13 @@ class PairScanner:
         with holding(done, facts):
             if self.recover is not None:
                 self.unsettled |= await self.recover(facts)
-            for side, place in ((Side.SOURCE, self.source), (Side.TARGET, self.target)):
-                self.scan.roots[side] = await place.identify()
             self.scan.began_ns = self.wall_clock_ns()
+            for side, place in ((Side.SOURCE, self.source), (Side.TARGET, self.target)):
+                if isinstance(place, KnownByListing) and not self.is_partial:
+                    self.scan.roots[side], listing = await place.identify_and_list()
+                    self.scan.listed[side] = rows_of(listing)
+                else:
+                    self.scan.roots[side] = await place.identify()
             self._stack += [Below(path) for path in self.begin_at]
             await self._walk(facts)
             if not self.draining.is_set():
@@ -125,6 +136,9 @@ class PairScanner:
         listed: dict[Side, ListingRows] = {side: ListingRows(below.path) for side in Side}
 
         async def list_side(side: Side) -> None:
+            if not below.path and (known := self.scan.listed.pop(side, None)) is not None:
+                listed[side] = known
+                return
             (listed[side], *_) = await list_first(sides.on(side), [below.path])
 
         async with trio.open_nursery() as nursery:
@@ -241,7 +255,7 @@ class PairScanner:
                     self._take(one, listed, events)
                     if one.verb is Verb.CONFLICT:
                         await self._note_proofs(contents, one.pair)
-                        await self._look_for_copies(contents, one)
+                        await self._look_for_copies(contents, one.pair, agreements)
         if self.is_partial:
             found = [it for it in found if it.path.rpartition("/")[2] not in agreements or not it.is_on_both]
         return found
@@ -326,11 +340,13 @@ class PairScanner:
                 if verdict.reason and pair.source is not None:
                     events.append(Failed(Compare(pair.source, pair.target or pair.source), verdict.reason))
             case _:
-                self.scan.verdicts.append(verdict)
+                self.scan.add(verdict)
         if verdict.verb is Verb.CONFLICT:
             names = (entry.path.rpartition("/")[2] for it in (listed.source, listed.target) for entry in it.entries)
             self.scan.names[pair.path] = frozenset(names) | listed.source.hidden | listed.target.hidden
-            self.scan.copies[pair.path] = copies_of(pair.path, listed.target.entries)
+            self.scan.copies[pair.path] = {
+                side: {it.path: it for it in copies_of(pair.path, listed.on(side).entries)} for side in Side
+            }
 
     def _agreement(self, verdict: Verdict) -> Agreement:
         pair, then = verdict.pair, verdict.pair.agreement
@@ -351,16 +367,25 @@ class PairScanner:
             if entry is not None and is_file and self.clocks.doubts(side, entry, self.scan.began_ns):
                 self.scan.proofs[side, pair.path] = await contents.digest(side, entry) or b""
 
-    async def _look_for_copies(self, contents: Contents, verdict: Verdict) -> None:
-        """Find out whether the target's version of a file in conflict is kept already, by an earlier conflict."""
-        target = verdict.pair.target
-        if target is None or target.kind is not Kind.FILE:
-            return
-        alike = [it for it in self.scan.copies[verdict.path] if it.size == target.size]
-        if not alike:
-            return
-        digest = await contents.digest(Side.TARGET, target)
-        for copy in alike if digest is not None else ():
-            if await contents.digest(Side.TARGET, copy) == digest:
-                self.scan.kept[verdict.path] = True
-                return
+    async def _look_for_copies(self, contents: Contents, pair: Pair, agreed: Container[str]) -> None:
+        """Find out whether a version in conflict is kept already, by an earlier conflict.
+
+        A copy that only one side has counts if it is new there. If its name is among the ``agreed`` ones, it was
+        removed or renamed on the other side, and is about to go.
+        """
+        copies = self.scan.copies[pair.path]
+        found = [
+            {side: copies[side][path] for side in Side if path in copies[side]}
+            for path in copies[Side.SOURCE] | copies[Side.TARGET]
+            if all(path in copies[side] for side in Side) or name_of(path) not in agreed
+        ]
+        for side in Side:
+            entry = pair.on(side)
+            alike = [it for it in found if entry is not None and {copy.size for copy in it.values()} == {entry.size}]
+            if entry is None or entry.kind is not Kind.FILE or not alike:
+                continue
+            digest = await contents.digest(side, entry)
+            for halves in alike if digest is not None else ():
+                if {await contents.digest(where, copy) for where, copy in halves.items()} == {digest}:
+                    self.scan.kept.setdefault(pair.path, set()).add(side)
+                    break

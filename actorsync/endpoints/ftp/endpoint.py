@@ -115,6 +115,15 @@ class FtpEndpoint:
         """Forget what was seen of the tree."""
         self.knowledge.begin_pass()
 
+    def find_links(self) -> None:
+        """Tell links from directories by all that the server shows, and change nothing through one."""
+        self.knowledge.links.is_wanted = True
+
+    @property
+    def hides_links(self) -> bool:
+        """Whether a link may still look like a directory."""
+        return self.knowledge.tells_links and self.knowledge.links.hides(self.knowledge.greeting)
+
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
         """Connect and log in. The first connection to a server that is not known finds out which flights it takes."""
@@ -244,7 +253,7 @@ class FtpEndpoint:
             self._refusal = f"{self.display}: {refused}"
             raise LoginRefused(self._refusal) from None
         known = self.knowledge
-        known.features = await control.play(ask.introduce())
+        known.features = await control.play(ask.introduce(asks_perm=known.tells_links))
         known.greeting = greeting
         if known.has_mlsd is None:
             known.has_mlsd = known.features.has_mlst
