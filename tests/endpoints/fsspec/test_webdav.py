@@ -112,6 +112,19 @@ async def test_directory_that_needs_its_slash_is_found_and_removed() -> None:
     assert server.tree == {"": None, "site": None}
 
 
+async def test_directory_that_is_gone_after_it_was_made_does_not_make_the_store_flat() -> None:
+    server = FakeDav()
+    server.override = lambda request: (
+        httpx.Response(404) if request.method == "PROPFIND" and request.url.path.startswith("/d") else None
+    )
+    endpoint = server.endpoint()
+    async with endpoint.open_session() as session:
+        (refused,) = await session.make_directories(["d"])
+    assert isinstance(refused, OperationRefused)
+    assert endpoint._store is not None
+    assert not endpoint._store.tree.is_flat
+
+
 async def test_missing_root_of_a_target_is_made_with_its_parents() -> None:
     server = FakeDav(is_strict=True)
     async with server.endpoint("a/b/c").open_session() as session:
