@@ -24,6 +24,7 @@ from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel, Room
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
@@ -54,7 +55,7 @@ class RunJournal(Memory, FactStore, Protocol):
         """Return how many connections the server was seen to allow; None when it never refused one."""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Actors:
     """Every actor of one run."""
 
@@ -70,7 +71,7 @@ class Actors:
     """None when the source is a local directory."""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Source:
     """The source, as each actor sees it."""
 

@@ -13,6 +13,7 @@ from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.planner import Planner
 from actorsync.actors.stages import blamed
 from actorsync.assembly import Actors
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import DRIFTED, ActorsyncError, GuardRefused, HookFailed, StageFailed, TargetUnreachable
 from actorsync.model.event import Stopped, Warned
@@ -24,7 +25,7 @@ from actorsync.policy import RunOptions
 __all__ = ["Ending", "is_from_outside", "the_cause"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Ending:
     """The end of a run over ``actors``, whichever way it ends."""
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import trio
 
 from actorsync.actors.connections.connection import Connection
@@ -24,6 +23,7 @@ from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.assembly import modes_for
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
@@ -50,7 +50,7 @@ _DISK_WALKERS: Final = 4
 _DISK_WRITERS: Final = 32
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Limb:
     """The connections that change one side, and the pool that admits them."""
 
@@ -60,7 +60,7 @@ class Limb:
     connections: tuple[Connection, ...]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class PairActors:
     """Every actor of one two-way run."""
 

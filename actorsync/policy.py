@@ -20,6 +20,7 @@ from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.actors.watching.upcoming import Upcoming
+from actorsync.classes import frozen
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import Journal
@@ -52,7 +53,7 @@ Links: TypeAlias = Literal["skip", "follow", "error"]
 _TOKENS: Final = 256
 
 
-@attrs.frozen
+@frozen
 class Policy:
     """What a run may do, and how hard it tries.
 
@@ -125,7 +126,7 @@ def token_source() -> Callable[[], str]:
     return partial(next, tokens())
 
 
-@attrs.frozen
+@frozen
 class Clock:
     """The time of day, randomness and threads of a run. A simulation supplies its own.
 
@@ -141,7 +142,7 @@ def _do_nothing() -> None:
     pass
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class RunOptions:
     """Everything that the caller of a run supplies, besides the two trees and the journal.
 

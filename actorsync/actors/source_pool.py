@@ -12,6 +12,7 @@ import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact, holding
+from actorsync.classes import define
 from actorsync.endpoints.contract import ReadSession, Source, traits_of
 from actorsync.errors import (
     ActorsyncError,
@@ -34,7 +35,7 @@ _IDLE: Final = 1.0
 _LAPSES: Final = 3
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Login:
     """One attempt to open a connection. A task of its own makes it, because a session belongs to one task."""
 
@@ -47,7 +48,7 @@ class _Login:
     """Is set to close the connection."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SourceConnection:
     """One open connection of the pool."""
 
@@ -77,7 +78,7 @@ class SourceConnection:
         return not self.was_idle or so_far > 0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SourcePool:
     """Lends connections to the server of ``real``, for one listing or one file at a time.
 

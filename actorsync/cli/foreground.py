@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.classes import frozen
 from actorsync.cli.options import print_lines
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.plan_lines import PlanJson, PlanLines
@@ -48,7 +48,7 @@ __all__ = ["PENDING", "Options", "PlanOptions", "apply", "audit", "plan", "run"]
 PENDING = DRIFTED
 
 
-@attrs.frozen
+@frozen
 class Options:
     """How the output of a run is shown, and how it stops."""
 
@@ -202,7 +202,7 @@ def _with_all(
     return _stoppable(all_of_them, [job.shutdown for job in jobs], output, options, reload)
 
 
-@attrs.frozen
+@frozen
 class PlanOptions:
     """How a plan is shown, and what is done with it."""
 

@@ -13,6 +13,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from actorsync.classes import frozen
 from actorsync.planning.doubts import variable_in
 from actorsync.profile.audit import AuditTable
 from actorsync.profile.consistency import fault_of, fault_of_all
@@ -33,7 +34,7 @@ __all__ = ["MADE", "load_profile", "load_profiles", "make_profile", "make_profil
 MADE = "<program>"
 
 
-@attrs.frozen
+@frozen
 class _Document:
     source: SourceTable
     target: TargetTable

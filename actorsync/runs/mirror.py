@@ -14,6 +14,7 @@ import trio
 from actorsync.actors.observers import Observer
 from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, keeping_logins
 from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ActorsyncError, ProfileError
@@ -39,7 +40,7 @@ __all__ = ["Mirror", "Places"]
 Places = tuple[Endpoint, Endpoint]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Mirror:
     """A profile and the options of its run. Each pass goes over new endpoints."""
 

@@ -14,6 +14,7 @@ from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
 from actorsync.actors.connections.trash import noted, recall
 from actorsync.actors.statistics import LaneLevel
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, look, mode_setter, respell
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors, join, name_of, parent_of
@@ -47,7 +48,7 @@ from actorsync.planning.temporary_names import kept_name
 __all__ = ["BatchVerbs"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class BatchVerbs:
     """Carries out batches of one kind, copies excepted, on a session of the target.
 

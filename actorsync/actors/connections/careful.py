@@ -15,6 +15,7 @@ import attrs
 
 from actorsync.actors.connections.digest import HashingContent
 from actorsync.actors.connections.facts import FactChannel, send_facts
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Relocation, Session, Staged, look
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
@@ -34,7 +35,7 @@ _PIECE: Final = 256 * 1024
 _CHANGED: Final = "it has changed there since it was listed; the next run looks again"
 
 
-@attrs.frozen
+@frozen
 class Placement:
     """A file that is whole under its temporary name. ``over`` is what has its final name, and goes to ``aside``.
 
@@ -57,7 +58,7 @@ class Placement:
         return None if self.over is None or self.aside is None else attrs.evolve(self.over, path=self.aside)
 
 
-@attrs.frozen
+@frozen
 class Going:
     """A file that is to go, by way of its name aside. ``proof`` is as in `Copy`."""
 
@@ -66,7 +67,7 @@ class Going:
     proof: bytes | None = None
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Careful:
     """Careful changes over one session. Raises `ConnectionLost`; the caller then repeats the same items."""
 

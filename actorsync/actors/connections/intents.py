@@ -9,6 +9,7 @@ import trio
 
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.messages import Registration
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Staged
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.event import Intended, Swept
@@ -20,7 +21,7 @@ from actorsync.planning.temporary_names import kept_name, temporary_name
 __all__ = ["Intents"]
 
 
-@attrs.frozen
+@frozen
 class _Ahead:
     """A registration for a copy whose turn has not come."""
 
@@ -29,7 +30,7 @@ class _Ahead:
     registration: Registration
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Intents:
     """Owns the registrations of one lane.
 

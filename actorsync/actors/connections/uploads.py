@@ -19,6 +19,7 @@ from actorsync.actors.connections.intents import Intents
 from actorsync.actors.connections.outcomes import StagedCopy
 from actorsync.actors.connections.parts import Parts
 from actorsync.actors.statistics import LaneLevel
+from actorsync.classes import define
 from actorsync.endpoints.contract import Content, ReadSession, Session, Staged, Upload
 from actorsync.endpoints.releases import Publication, Published, publish
 from actorsync.endpoints.resuming import continue_from, may_continue, open_at
@@ -38,7 +39,7 @@ FLIGHT: Final = 8
 FLIGHT_BYTES: Final = 8 << 20
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Uploads:
     """Carries out the copies of one lane, in two steps: the upload under a temporary name, then the rename.
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-import attrs
 import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Relocation, Session, look
 from actorsync.errors import ConnectionLost, OperationRefused, TargetUnreachable
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
@@ -27,7 +27,7 @@ from actorsync.planning.temporary_names import final_of
 __all__ = ["Recovery"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Recovery:
     """Puts one side right. ``agreed`` returns what the journal has of a path."""
 

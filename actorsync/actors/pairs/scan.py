@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Root
 from actorsync.model.operation import Side
 from actorsync.model.pair import Agreement
@@ -23,7 +24,7 @@ class NothingAgreed:
         return []
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PairScan:
     """What a scan of both sides has found."""
 

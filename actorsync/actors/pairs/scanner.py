@@ -17,6 +17,7 @@ from actorsync.actors.pairs.contents import Contents, Sides
 from actorsync.actors.pairs.scan import NothingAgreed, PairScan
 from actorsync.actors.scanner import select
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.endpoints.contract import ReadSession, Source, list_first, look
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of, parent_of
@@ -47,7 +48,7 @@ class ScanMemory(Protocol):
     def rows(self, directory: str) -> list[tuple[object, ...]]: ...
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PairScanner:
     """An actor: walks both trees at the same time, and collects what follows.
 

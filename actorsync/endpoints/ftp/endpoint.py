@@ -10,6 +10,7 @@ from functools import partial
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.endpoints.ftp.wire.certificates import TlsPolicy, UntrustedServer, warn_of_clear_text
@@ -46,7 +47,7 @@ _FAILED_INSIDE = "500 OOPS"
 _LAPSES = 3
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class FtpEndpoint:
     """A directory on an FTP server. ``path`` is relative to the login directory, or absolute.
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.sftp.session import SftpSession
 from actorsync.endpoints.sftp.wire.connection import Knowledge, Server, SftpConnection
@@ -33,7 +34,7 @@ __all__ = ["LANES", "SftpEndpoint"]
 LANES = 64
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SftpEndpoint:
     """A directory on an SFTP server. ``path`` is relative to the login directory, or absolute.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-import attrs
+from actorsync.classes import frozen
 
 __all__ = ["Place", "Seen", "next_place"]
 
@@ -17,7 +17,7 @@ class Place(enum.Enum):
     DONE = "it has its name"
 
 
-@attrs.frozen
+@frozen
 class Seen:
     """What is under the three names of a file: the temporary, the final one, and the one aside.
 

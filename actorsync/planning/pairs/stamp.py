@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import attrs
+from actorsync.classes import frozen
 
 __all__ = ["Stamp"]
 
 _LENGTH: Final = 8
 
 
-@attrs.frozen
+@frozen
 class Stamp:
     """What a journal knows of the stamp. ``mark`` is that of the pair of trees, ``tokens`` are those that may be there.
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Kind
 from actorsync.model.text import display, shorten
 from actorsync.protocols.ftp.replies import parse_mdtm_time
@@ -26,7 +27,7 @@ _SHOWN = 200  # characters of a line in a problem
 _MAX_PROBLEMS = 20  # so that 100,000 lines in an unknown format do not become 100,000 problems
 
 
-@attrs.frozen
+@frozen
 class ListedEntry:
     """One name in a directory, as the server describes it. A fact that it does not send is None.
 
@@ -42,7 +43,7 @@ class ListedEntry:
     unique: str | None = attrs.field(default=None, eq=False)
 
 
-@attrs.frozen
+@frozen
 class ParsedListing:
     """The result of parsing one listing.
 

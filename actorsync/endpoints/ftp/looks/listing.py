@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import nothing_ahead
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.odd_names import stored_differently
@@ -26,7 +27,7 @@ _MAX_LISTING = 256 * 1024 * 1024
 _OTHERS: Final = (Kind.LINK, Kind.OTHER)
 
 
-@attrs.frozen
+@frozen
 class Lister:
     """Lists directories, with MLSD or else with CWD and LIST."""
 
@@ -233,7 +234,7 @@ class Lister:
         return {found.name for found in parsed.entries}, None
 
 
-@attrs.frozen
+@frozen
 class SymlinkFinder:
     """Finds the directories that are reached through a symbolic link, so that nothing is changed through one."""
 

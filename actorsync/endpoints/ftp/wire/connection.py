@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.ftp.wire.control import ControlConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import CaseFolding
@@ -38,7 +39,7 @@ _SOON: Final = 1.0
 _NOT_RESUMED = frozenset({425, 522})
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Knowledge:
     """What is known of a server. All connections of an endpoint share it for as long as the endpoint lives."""
 
