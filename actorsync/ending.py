@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -18,9 +19,11 @@ from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import DRIFTED, ActorsyncError, GuardRefused, HookFailed, StageFailed, TargetUnreachable
 from actorsync.model.event import Stopped, Warned
 from actorsync.model.report import Report
-from actorsync.pair_assembly import PairActors
 from actorsync.planning.publishing.canary import PASSED
 from actorsync.policy import RunOptions
+
+if TYPE_CHECKING:
+    from actorsync.pair_assembly import PairActors
 
 __all__ = ["Ending", "is_from_outside", "the_cause"]
 

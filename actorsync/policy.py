@@ -31,7 +31,6 @@ from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.pairs.rules import PairRule
-from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
@@ -39,6 +38,7 @@ from actorsync.planning.watching.shrinking import Shrinking
 
 if TYPE_CHECKING:
     from actorsync.endpoints.wrappers.shared_listing import ListingReader
+    from actorsync.planning.pairs.settling import Settling
 
 __all__ = ["Clock", "Companion", "Policy", "RunOptions", "token_source"]
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 import attrs
 
 from actorsync.actors.connections import outcomes, release_verbs
-from actorsync.actors.connections.careful import Careful, Going
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
@@ -188,6 +187,8 @@ class BatchVerbs:
     async def _remove_carefully(self, target: Session, removals: Sequence[Remove]) -> list[Outcome]:
         """Remove what is as it was listed: each file by way of a name aside, and directories that are empty."""
         side, token = self.context.side, self.context.token
+        from actorsync.actors.connections.careful import Careful, Going  # for two-way runs alone
+
         pairs: dict[int, Going] = {}
         for index, removal in enumerate(removals):
             entry = removal.target

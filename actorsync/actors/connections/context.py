@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -18,8 +19,10 @@ from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Source
 from actorsync.model.operation import Side
 from actorsync.planning.modes import ALONE, Modes
-from actorsync.planning.pairs.clocks import Clocks
 from actorsync.planning.publishing.keeping import Keeping
+
+if TYPE_CHECKING:
+    from actorsync.planning.pairs.clocks import Clocks
 
 __all__ = ["ConnectionContext", "Reading"]
 

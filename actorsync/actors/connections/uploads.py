@@ -10,7 +10,6 @@ import attrs
 import trio
 
 from actorsync.actors.connections import outcomes
-from actorsync.actors.connections.careful import Careful, Placement
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import HashingContent, hash_of_beginning
 from actorsync.actors.connections.facts import FactChannel, send_facts
@@ -291,6 +290,8 @@ class Uploads:
 
     async def _place(self, target: Session) -> list[Entry | OperationRefused]:
         """Rename the files that wait, where what has them is what was seen before."""
+        from actorsync.actors.connections.careful import Careful, Placement  # for two-way runs alone
+
         items = [
             Placement(it.staged, it.copy.over, it.aside, it.copy.proof)
             for it in self._staged
