@@ -24,7 +24,7 @@ from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.classes import frozen
-from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
+from actorsync.endpoints.contract import Endpoint, FindsLinks, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
 from actorsync.model.entry import Root, parent_of
@@ -290,6 +290,11 @@ def _schedule(target: Endpoint, policy: Policy) -> Schedule:
     return Schedule(Arrivals(policy.publish.ranks, big=big), comparisons=COMPARISONS if is_single else 1)
 
 
+def hides_links(place: Endpoint, policy: Policy) -> bool:
+    """Return whether a symbolic link may look like a directory, and the user does not say that there is none."""
+    return isinstance(place, FindsLinks) and place.hides_links and not policy.no_links
+
+
 def modes_for(target: Endpoint, asked: Modes | None) -> Modes:
     """Return the rule for modes: the one that is asked for if the target can follow it, or else its default.
 
@@ -325,6 +330,7 @@ def _connections(
         by_content=policy.by_content,
         keeping=keeping,
         protects=policy.protects,
+        hides_links=partial(hides_links, target, policy),
         modes=modes_for(target, policy.modes),
         is_burst=policy.publish.is_burst,
         warnings=() if policy.modes is None or modes_for(target, policy.modes) == policy.modes else (_NO_MODES,),

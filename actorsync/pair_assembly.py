@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from actorsync.actors.connections.connection import Connection
@@ -22,10 +23,11 @@ from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, Room
-from actorsync.assembly import modes_for
-from actorsync.classes import frozen
-from actorsync.endpoints.contract import Endpoint, Source, ToldOfLogins, traits_of
+from actorsync.assembly import hides_links, modes_for
+from actorsync.classes import define, frozen
+from actorsync.endpoints.contract import Endpoint, FindsLinks, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
+from actorsync.endpoints.wrappers.warm import WarmEndpoint
 from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
 from actorsync.model.entry import Scope
 from actorsync.model.operation import Side
@@ -33,6 +35,7 @@ from actorsync.model.pair import other
 from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.pairs.clocks import Clocks
 from actorsync.planning.pairs.rules import PairRule
+from actorsync.planning.pairs.sharing import shared_out
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.publishing.rules import ResumeRule
@@ -48,6 +51,8 @@ _SHARED_WALKERS: Final = 64
 _DISK_WALKERS: Final = 4
 #: Files that are written to a disk at the same time while they come over connections that carry many at once.
 _DISK_WRITERS: Final = 32
+#: Seconds for which a connection that nobody uses stays open. It is used again within a run, or closed at its end.
+_IDLE: Final = 60.0
 
 
 @frozen(eq=False)
@@ -70,6 +75,8 @@ class PairActors:
     recorder: Recorder
     remotes: tuple[RemoteSource, ...]
     """The sides that are on servers, as they are read."""
+    warm: tuple[WarmEndpoint, ...]
+    """Holds the connections that pass from those who read a side to those who change it."""
 
     @property
     def connections(self) -> Sequence[Connection]:
@@ -87,12 +94,16 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
             'side; leave them out, or use sync.mode = "mirror"'
         )
     policy, clock, shutdown = options.policy, options.clock, options.shutdown
-    places: dict[Side, Endpoint] = {Side.SOURCE: source, Side.TARGET: target}
     shares = {Side.SOURCE: options.shares.source, Side.TARGET: options.shares.target}
+    places: dict[Side, Endpoint] = {Side.SOURCE: source, Side.TARGET: target}
+    warm = {side: WarmEndpoint(it, _IDLE, shares[side]) for side, it in places.items() if _is_closed_after_use(it)}
+    places |= warm
     for side, place in places.items():
         traits_of(place).recall(memory.traits(side))
         if shares[side].ceiling is not None and isinstance(place, ToldOfLogins):
             place.note_others(shares[side].are_others_open)
+        if isinstance(place, FindsLinks):
+            place.find_links()
     read: dict[Side, Source] = {}
     remotes: dict[Side, RemoteSource] = {}
     for side, place in places.items():
@@ -139,6 +150,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         draining=shutdown.draining,
         wall_clock_ns=clock.wall_ns,
         statistics=options.statistics,
+        hides_links={side: partial(hides_links, place, policy) for side, place in places.items()},
         share=partial(_share, limbs, remotes, policy.connections),
         blocking=clock.blocking,
     )
@@ -161,9 +173,39 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         is_partial=options.within is not None,
         blocking=clock.blocking,
         recover=partial(_recover, places, memory, options),
+        will_change=_Preparing(places, remotes, is_plan=options.is_plan).prepare,
     )
     recorder = Recorder(memory, options.observers, clock.blocking, options.feeds)
-    return PairActors(scanner, planner, limbs, recorder, tuple(remotes.values()))
+    return PairActors(scanner, planner, limbs, recorder, tuple(remotes.values()), tuple(warm.values()))
+
+
+def _is_closed_after_use(place: Endpoint) -> bool:
+    """Return whether a session of a place is a connection that ends with its use."""
+    return place.capabilities.is_remote and not isinstance(place, WarmEndpoint)
+
+
+@define(eq=False)
+class _Preparing:
+    """Logs in to a side that will be changed while the scan goes on, if no connection of the scan will be free then.
+
+    One is in use until the end of the run: it reads what the other side is to get. Where a connection does one thing at
+    a time, the scan has as many as there may be, and most of them become free.
+    """
+
+    places: Mapping[Side, Endpoint]
+    remotes: Mapping[Side, RemoteSource]
+    is_plan: bool
+    _done: set[Side] = attrs.field(factory=set, init=False)
+
+    def prepare(self, side: Side) -> None:
+        """Prepare the change of a side, and of the target, which gets a stamp with any change."""
+        if not self.is_plan:
+            for one in {side, Side.TARGET} - self._done:
+                self._done.add(one)
+                place, remote = self.places[one], self.remotes.get(one)
+                has_lanes = place.capabilities.lanes > 1
+                if isinstance(place, WarmEndpoint) and remote is not None and has_lanes and remote.pool.gives_up_one():
+                    place.prepare()
 
 
 async def _recover(
@@ -197,8 +239,16 @@ async def _recover(
 
 
 async def _make_root(place: Endpoint) -> None:
-    """Make a root that does not exist. If that goes wrong, the scan says what is wrong with the root."""
+    """Make a root that does not exist. If that goes wrong, the scan says what is wrong with the root.
+
+    On a server the session that looks also makes it, and the scan goes on with it: each login takes many round trips.
+    """
     with suppress(ConnectionLost, GuardRefused, OperationRefused):
+        if place.capabilities.is_remote:
+            async with place.open_session() as session:
+                if (await session.list_directory("")).problem is not None:
+                    await session.make_directories([""])
+            return
         try:
             await place.identify()
         except GuardRefused:
@@ -209,7 +259,8 @@ async def _make_root(place: Endpoint) -> None:
 def _walkers(place: Source, connections: int) -> int:
     if not place.capabilities.is_remote:
         return _DISK_WALKERS
-    return _SHARED_WALKERS if place.capabilities.lanes > 1 else max(1, connections - 1)
+    # Two for each connection: a session can prepare a listing while it ends the one before, if there is one that waits.
+    return _SHARED_WALKERS if place.capabilities.lanes > 1 else 2 * connections
 
 
 def _ahead(traits: Mapping[str, str], place: Source) -> int | None:
@@ -263,17 +314,12 @@ def _limb(
     return Limb(side, endpoint, pool, tuple(Connection(context, level) for level in levels))
 
 
-def _share(
+async def _share(
     limbs: Mapping[Side, Limb], remotes: Mapping[Side, RemoteSource], most: int, weights: Mapping[Side, int]
 ) -> None:
     """Share the connections to each server out between what is read there and what is written."""
     for side, remote in remotes.items():
-        writing, reading = weights[side], weights[other(side)]
-        if not reading:
-            readers = 0
-        elif not writing:
-            readers = most - 1  # one for the stamp
-        else:
-            readers = min(most - 1, max(1, round(most * reading / (reading + writing))))
-        remote.pool.limit_to(readers)
-        limbs[side].pool.sizing.want(max(1, most - readers))
+        lanes = remote.capabilities.lanes
+        readers, writers = shared_out(most, lanes, reading=weights[other(side)], writing=weights[side])
+        await remote.pool.limit_to(readers)
+        limbs[side].pool.sizing.want(writers)

@@ -78,6 +78,8 @@ async def _run(actors: PairActors, options: RunOptions, failures: Sequence[Failu
         nursery.start_soon(_enforce, options.shutdown, scope, actors.recorder)
         for failure in failures:
             nursery.start_soon(failure.watch)
+        for warm in actors.warm:
+            await nursery.start(warm.run)
         operations: dict[Side, trio.MemorySendChannel[Batch]] = {}
         taking: dict[Side, trio.MemoryReceiveChannel[Batch]] = {}
         for side, limb in actors.limbs.items():
@@ -104,6 +106,9 @@ async def _run(actors: PairActors, options: RunOptions, failures: Sequence[Failu
         finally:
             # The recorder is shielded. From here on it does not wait for a reader of events that is slow.
             actors.recorder.release_reader()
+        async with trio.open_nursery() as goodbyes:
+            for warm in actors.warm:
+                goodbyes.start_soon(warm.end)
         nursery.cancel_scope.cancel()  # `_enforce`, `watch` and the pools; the recorder is shielded until it is done
 
 

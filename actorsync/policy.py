@@ -58,15 +58,17 @@ class Policy:
     """What a run may do, and how hard it tries.
 
     ``any_device`` allows removals although the source is on another device than in the last run.
-    ``connections`` is the highest number of connections. With ``is_automatic`` the run begins with fewer, and opens
-    more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs until their retry time, or
-    until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None means
-    no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums of
-    files; a file whose times alone have changed is then read and compared, and not sent. With ``by_size_time`` a file
-    of the same size and time is unchanged, whatever its inode. ``modes`` is the rule for permissions; None for the
-    default of the target. ``links``: symbolic links of the source are left out, or fail ("error"), or the source shows
-    what they lead to ("follow"). ``audit`` says how the run looks at a target that the journal knows; None for not at
-    all. ``publish`` says how files get their final names, and what is kept of old versions and broken transfers.
+    ``no_links``: the user says that there are no symbolic links on servers. Then removals are allowed although a link
+    might look like a directory. ``connections`` is the highest number of connections. With ``is_automatic`` the run
+    begins with fewer, and opens more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs
+    until their retry time, or until they change. ``bandwidth`` limits the file data sent per second, and may be changed
+    during the run; None means no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content``
+    records the checksums of files; a file whose times alone have changed is then read and compared, and not sent. With
+    ``by_size_time`` a file of the same size and time is unchanged, whatever its inode. ``modes`` is the rule for
+    permissions; None for the default of the target. ``links``: symbolic links of the source are left out, or fail
+    ("error"), or the source shows what they lead to ("follow"). ``audit`` says how the run looks at a target that the
+    journal knows; None for not at all. ``publish`` says how files get their final names, and what is kept of old
+    versions and broken transfers.
     ``delete_settle``: what is gone is removed only if an earlier run, so many seconds ago, has found it gone as well.
     """
 
@@ -74,6 +76,7 @@ class Policy:
     max_delete: DeleteLimit
     delete: Deletion = False
     any_device: bool = False
+    no_links: bool = False
     connections: int = 4
     is_automatic: bool = False
     is_patient: bool = False

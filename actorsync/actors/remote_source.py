@@ -28,7 +28,7 @@ from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact
 from actorsync.actors.source_pool import SourceConnection, SourcePool
 from actorsync.classes import define, frozen
-from actorsync.endpoints.contract import Capabilities, Content, ReadSession, Source
+from actorsync.endpoints.contract import Capabilities, Content, PrefetchingSession, ReadSession, Source
 from actorsync.endpoints.resuming import BLOCK, open_at, read_whole
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
 from actorsync.errors import ConnectionLost, GuardRefused, OperationRefused, SourceLost, Vanished
@@ -77,10 +77,15 @@ class RemoteSource(EndpointWrapper[Source]):
 
     async def identify(self) -> Root:
         """Describe the root. Raises `GuardRefused` if it is not a directory that can be listed."""
+        root, _ = await self.identify_and_list()
+        return root
+
+    async def identify_and_list(self) -> tuple[Root, Listing]:
+        """Describe the root, and return the listing by which it is known. Raises as `identify` does."""
         found = await _RemoteSession(self).list_directory("")
         if found.problem is not None:
             raise GuardRefused(f"cannot use the {self.side.value} {self.display} as a root: {found.problem.reason}")
-        return Root(Entry("", Kind.DIRECTORY))
+        return Root(Entry("", Kind.DIRECTORY)), found
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[ReadSession]:
@@ -173,8 +178,12 @@ class _RemoteSession(ReadSession):
     async def _list(self, directory: str) -> Listing:
         source = self._source
         connection = await source.pool.borrow(is_reading=False, is_alone=source.is_suspect(directory))
+        session = connection.session
         try:
-            listing = await connection.session.list_directory(directory)
+            if isinstance(session, PrefetchingSession):
+                listing = await session.list_directory_ahead(directory, source.pool.is_listing_waiting)
+            else:
+                listing = await session.list_directory(directory)
         except ConnectionLost as lost:
             raise source.lost_over(directory, connection, lost) from lost
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 from typing import Final
 
 import attrs
@@ -26,6 +27,7 @@ from actorsync.errors import (
 from actorsync.model.event import Learned, Warned
 from actorsync.model.operation import Side
 from actorsync.planning.admission.ceiling import Share
+from actorsync.planning.admission.login_rate import Logins
 
 __all__ = ["SourceConnection", "SourcePool"]
 
@@ -39,6 +41,7 @@ _LAPSES: Final = 3
 class _Login:
     """One attempt to open a connection. A task of its own makes it, because a session belongs to one task."""
 
+    number: int
     began: float = attrs.Factory(trio.current_time)
     error: ActorsyncError | None = None
     """Why it failed."""
@@ -46,6 +49,8 @@ class _Login:
     """Is set once the connection is open, or has failed."""
     closing: trio.Event = attrs.Factory(trio.Event)
     """Is set to close the connection."""
+    closed: trio.Event = attrs.Factory(trio.Event)
+    """Is set once it is closed, or was never opened."""
 
 
 @define(eq=False)
@@ -55,6 +60,8 @@ class SourceConnection:
     session: ReadSession
     closing: trio.Event
     """Is set to close the connection."""
+    closed: trio.Event
+    """Is set once it is closed."""
     used: float
     """When it was last used, on trio's clock."""
     users: int = 0
@@ -83,7 +90,8 @@ class SourcePool:
     """Lends connections to the server of ``real``, for one listing or one file at a time.
 
     There are at most as many as the run may have connections to the target, and one more, so that the scan goes on
-    while files are read. Logins happen one at a time, with growing delays after failures.
+    while files are read. While none is open, logins happen one at a time, with growing delays after failures. The
+    others are made side by side, one for each use that waits, and a use takes whichever connection is free first.
     """
 
     real: Source
@@ -95,7 +103,15 @@ class SourcePool:
     side: Side = Side.SOURCE
     _limit: int = attrs.field(init=False)
     _open: list[SourceConnection] = attrs.field(factory=list, init=False)
-    _opening: _Login | None = attrs.field(default=None, init=False)
+    _opening: set[_Login] = attrs.field(factory=set, init=False)
+    _refusal: ActorsyncError | None = attrs.field(default=None, init=False)
+    """Why there is no use in going on, as a login beside others has shown."""
+    _logins: Logins = attrs.field(factory=Logins, init=False)
+    _numbers: Iterator[int] = attrs.field(factory=count, init=False)
+    _waiting: int = attrs.field(default=0, init=False)
+    """How many uses wait for a connection."""
+    _listings: int = attrs.field(default=0, init=False)
+    """How many of them are listings."""
     _readers: int = attrs.field(default=0, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _lapses: int = attrs.field(default=0, init=False)
@@ -119,8 +135,8 @@ class SourcePool:
                 yield
                 for connection in self._open:
                     connection.closing.set()
-                if self._opening is not None:
-                    self._opening.closing.set()
+                for login in self._opening:
+                    login.closing.set()
 
     # Lending.
 
@@ -134,24 +150,44 @@ class SourcePool:
             LoginRefused: the server will never accept the login.
             SourceLost: the run is draining, and no connection is open.
         """
-        while True:
-            if not is_reading or self._readers < self._most_readers:
-                connection = self._find(is_alone=is_alone, is_reading=is_reading)
-                # Listings share one connection while it has room: they are short, and files need the other ones.
-                shares = not is_reading or not self._may_connect(is_reading=True)
-                is_last_choice = connection is not None and connection.has_missed and not is_reading
-                if is_last_choice and self._may_connect(is_reading=False):
-                    await self._connect()
-                    continue
-                # While another task logs in, a connection with room is shared: the login takes many round trips.
-                if connection is not None and (connection.users == 0 or shares or self._login.locked()):
-                    self._lend(connection, is_reading=is_reading, is_alone=is_alone)
-                    return connection
-                if self._may_connect(is_reading=is_reading):
-                    await self._connect()
-                    continue
-            with trio.move_on_after(self.share.wait(trio.current_time()) or math.inf):
-                await self._changed.park()
+        with self._counted(is_reading=is_reading):
+            while True:
+                if self._refusal is not None:
+                    raise self._refusal
+                if not is_reading or self._readers < self._most_readers:
+                    connection = self._find(is_alone=is_alone, is_reading=is_reading)
+                    # Listings share one connection while it has room: they are short, and files need the other ones.
+                    shares = not is_reading or not self._may_connect(is_reading=True)
+                    is_last_choice = connection is not None and connection.has_missed and not is_reading
+                    if is_last_choice and self._may_connect(is_reading=False):
+                        await self._connect()
+                        continue
+                    # While a login goes on, a connection with room is shared: the login takes many round trips.
+                    if connection is not None and (connection.users == 0 or shares or self._is_logging_in):
+                        self._lend(connection, is_reading=is_reading, is_alone=is_alone)
+                        return connection
+                    if self._may_connect(is_reading=is_reading):
+                        if connection is not None or not self._open:
+                            await self._connect()
+                            continue
+                        self._connect_beside()
+                with trio.move_on_after(self.share.wait(trio.current_time()) or math.inf):
+                    await self._changed.park()
+
+    @contextmanager
+    def _counted(self, *, is_reading: bool) -> Iterator[None]:
+        """Count one more use that waits for a connection, inside the block."""
+        self._waiting += 1
+        self._listings += not is_reading
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            self._listings -= not is_reading
+
+    def is_listing_waiting(self) -> bool:
+        """Return whether a listing waits for a connection: the next one that is free gets it."""
+        return self._listings > 0
 
     def _lend(self, connection: SourceConnection, *, is_reading: bool, is_alone: bool) -> None:
         connection.was_idle = not connection.users and connection.is_idle
@@ -171,13 +207,22 @@ class SourcePool:
     def _most_readers(self) -> int:
         return max(1, min(self.connections, self._limit - 1)) * self.real.capabilities.lanes
 
+    @property
+    def _is_logging_in(self) -> bool:
+        return bool(self._opening) or self._login.locked()
+
     def _may_connect(self, *, is_reading: bool) -> bool:
-        """Return whether one more connection may be tried. While some are open, there is a delay after a failure."""
-        if self._open and trio.current_time() < self._not_before:
+        """Return whether one more connection may be tried. While some are open, there is a delay after a failure.
+
+        Beside others there are never more logins than uses that wait.
+        """
+        now = trio.current_time()
+        if self._open and (now < self._not_before or self._logins.wait(now) != 0):
             return False
-        if self.share.wait(trio.current_time()) > 0:
+        if self.share.wait(now) > 0 or (self._open and len(self._opening) >= self._waiting):
             return False
-        return len(self._open) < (min(self._limit, self.connections) if is_reading else self._limit)
+        most = min(self._limit, self.connections) if is_reading else self._limit
+        return len(self._open) + len(self._opening) < most
 
     def _find(self, *, is_alone: bool, is_reading: bool) -> SourceConnection | None:
         """Return the connection with the fewest users among those that may have one more.
@@ -196,38 +241,70 @@ class SourcePool:
         Also returns if that failed while others are open: the caller then waits for one of those. Raises what `borrow`
         raises.
         """
-        before = len(self._open)
+        if self._open:
+            login = self._connect_beside()
+            await login.settled.wait()
+            return
         async with self._login:
-            if len(self._open) > before or self.share.wait(trio.current_time()) > 0:
+            if self._open or self.share.wait(trio.current_time()) > 0:
                 return
             if self._failures >= self.backoff.tries:
                 raise self._unreachable(self._last_failure)
-            login = self._opening = _Login()
-            self.share.took(login)
-            self._nursery.start_soon(self._keep, login)
+            login = self._begin()
             await login.settled.wait()
-            match login.error:
-                case None:
-                    self._lapses = 0
-                case TooManyConnections() if self._open or self.share.are_others_open():
-                    self.share.refused(trio.current_time())
-                    if self._open:
-                        self._limit = len(self._open)
-                    self._changed.unpark_all()
-                case ConnectionLost() if self._open:
-                    self._not_before = trio.current_time() + self.backoff.delay(1)
-                case ConnectionLost() as lost:
-                    await self._pause(lost)
-                case LoginRefused() as refused:
-                    raise LoginRefused(f"the {self.side.value} {refused}")
-                case error:
-                    raise error
+            if isinstance(login.error, ConnectionLost) and not (self._is_one_too_many(login.error) or self._open):
+                await self._pause(login.error)
+            else:
+                self._settle(login)
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _connect_beside(self) -> _Login:
+        """Begin to open one more connection, while others are open."""
+        login = self._begin()
+        self._logins.began(login.number)
+        self._nursery.start_soon(self._settled, login)
+        return login
+
+    def _begin(self) -> _Login:
+        login = _Login(next(self._numbers))
+        self._opening.add(login)
+        self.share.took(login)
+        self._nursery.start_soon(self._keep, login)
+        return login
+
+    async def _settled(self, login: _Login) -> None:
+        await login.settled.wait()
+        self._settle(login)
+
+    def _is_one_too_many(self, error: ActorsyncError | None) -> bool:
+        return isinstance(error, TooManyConnections) and (bool(self._open) or self.share.are_others_open())
+
+    def _settle(self, login: _Login) -> None:
+        """Draw the conclusions from a login that has ended, while others are open or when it was the first."""
+        now, error = trio.current_time(), login.error
+        self._logins.ended(login.number, now, self.backoff.jitter())
+        if error is None:
+            self._lapses = 0
+        elif self._is_one_too_many(error):
+            if not self._logins.is_too_early(login.number, now, self.backoff.jitter()):
+                self.share.refused(now)
+                if self._open:
+                    self._limit = len(self._open)
+        elif isinstance(error, ConnectionLost):
+            self._not_before = now + self.backoff.delay(1)
+        elif isinstance(error, LoginRefused):
+            self._refusal = LoginRefused(f"the {self.side.value} {error}")
+        else:
+            self._refusal = error
+        self._changed.unpark_all()
 
     async def _keep(self, login: _Login) -> None:
         """Open one connection, and hold it until it is to be closed."""
         try:
             async with self.real.open_session() as session:
-                with self._listed(SourceConnection(session, login.closing, login.began)):
+                with self._listed(SourceConnection(session, login.closing, login.closed, login.began)):
+                    self._opening.discard(login)
                     self.share.opened(login, trio.current_time())
                     login.settled.set()
                     for text in session.warnings():
@@ -240,8 +317,10 @@ class SourcePool:
         except ActorsyncError as error:
             login.error = error  # if the connection was open before, the error no longer matters
         finally:
+            self._opening.discard(login)
             self.share.gave(login)
             login.settled.set()
+            login.closed.set()
             self._changed.unpark_all()
 
     @contextmanager
@@ -273,15 +352,25 @@ class SourcePool:
     def _unreachable(self, reason: str) -> SourceUnreachable:
         return SourceUnreachable(f"the {self.side.value} {self.real.display} could not be reached: {reason}")
 
-    def limit_to(self, count: int) -> None:
-        """Have at most ``count`` connections from now on, and close those that are too many as soon as they are free.
+    async def limit_to(self, count: int) -> None:
+        """Have at most ``count`` connections from now on, and wait until those that are too many and free are closed.
 
         With 0 there is one more only if something is still to be read.
         """
         self._limit = min(self._limit, max(1, count))
-        for connection in [it for it in self._open if not it.users][: max(0, len(self._open) - count)]:
+        closing = [it for it in self._open if not it.users][: max(0, len(self._open) - count)]
+        for connection in closing:
             self._open.remove(connection)
             connection.closing.set()
+        for connection in closing:
+            await connection.closed.wait()
+
+    def gives_up_one(self) -> bool:
+        """Have one connection less from now on. Returns False if they are all in use, or it is the only one."""
+        if self._limit <= max(1, len(self._open) + len(self._opening)):
+            return False
+        self._limit -= 1
+        return True
 
     # Losing.
 

@@ -42,6 +42,7 @@ __all__ = [
     "Capabilities",
     "Content",
     "Endpoint",
+    "FindsLinks",
     "KeepsLogin",
     "Looking",
     "ModeSetter",
@@ -440,6 +441,21 @@ class ToldOfLogins(Protocol):
 
         Then a login that is rejected for the first few times is a `LoginLapsed`, and not a `LoginRefused`.
         """
+
+
+@runtime_checkable
+class FindsLinks(Protocol):
+    """Optional for an endpoint whose listings may show a symbolic link as the directory that it leads to."""
+
+    def find_links(self) -> None:
+        """From now on, tell links from directories by all that the place shows, and change nothing through a link.
+
+        That costs further requests, so it is called only where what is gone from one place is removed from the other.
+        """
+
+    @property
+    def hides_links(self) -> bool:
+        """Whether a link may still look like a directory. Known once the directories of the place are listed."""
 
 
 @runtime_checkable

@@ -298,12 +298,14 @@ class Intended:
     recognise the file. The size of content that a transform makes is known only at its end: then the event comes a
     second time, with that size. A ``source`` that is no file says that nothing is sent: the temporary is a name in
     between, while the entry gets another spelling of its name. ``trashed`` is where an old file of that name may be
-    from now on.
+    from now on. ``over`` is what a two-way run sets aside, under the last of the names: the next run can recognise it
+    there. It has no time if the time does not tell one version from another.
     """
 
     temporaries: tuple[str, ...]
     source: Entry | None = None
     trashed: Trashed | None = None
+    over: Entry | None = attrs.field(default=None, kw_only=True)
     side: Side = attrs.field(default=Side.TARGET, kw_only=True)
 
 

@@ -85,7 +85,8 @@ class Pending:
     """A name that a run has used on a side, and that may be there: a temporary, or what was set aside.
 
     ``final`` is the path that it is for, or had; None if that is not known. ``size`` and ``mtime_ns`` are those of the
-    file that was to be there. ``is_aside``: a two-way run has set it aside, so it may be the only version of a file.
+    file that was to be there; None if they are not known, or do not tell. ``is_aside``: a two-way run has set it aside,
+    so it may be the only version of a file.
     """
 
     path: str

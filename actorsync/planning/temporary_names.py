@@ -131,13 +131,15 @@ def aside_name(temporary: str) -> str:
 def kept_name(name: str, token: str) -> str:
     """Return the name under which a two-way run sets a file aside, to look at it before it goes for good.
 
-    It holds the name of the file, so that even a run without a journal can give that back. It is as odd as the name,
+    It holds the name of the file, so that even a run without a journal can restore it. It is as odd as the name,
     see `temporary_name`. A name that is too long loses its beginning.
     """
     lead = name[: len(name) - len(name.lstrip(" ~"))][:8]
     mark = f"{lead}.actorsync+{token}-"
-    tail = name.encode("utf-8", "surrogateescape")[-(_MOST_BYTES - len(mark)) :]
-    while tail and tail[0] & 0xC0 == 0x80:  # a UTF-8 continuation byte: do not start inside a character
+    whole = name.encode("utf-8", "surrogateescape")
+    tail = whole[-(_MOST_BYTES - len(mark)) :]
+    # A UTF-8 continuation byte: do not start inside a character. A whole name may start with one, if it is not UTF-8.
+    while len(tail) < len(whole) and tail and tail[0] & 0xC0 == 0x80:
         tail = tail[1:]
     return mark + tail.decode("utf-8", "surrogateescape")
 
@@ -150,7 +152,8 @@ def is_aside(path: str) -> bool:
 def final_of(name: str) -> str | None:
     """Return the name of the file that `kept_name` has made a name of; None if it is not one, or not whole."""
     found = _KEPT.fullmatch(name)
-    if found is None or len(name.encode("utf-8", "surrogateescape")) >= _MOST_BYTES:
+    # Of a name that was too long, up to three bytes more are gone: those of a character.
+    if found is None or len(name.encode("utf-8", "surrogateescape")) >= _MOST_BYTES - 3:
         return None
     return found[1]
 

@@ -29,6 +29,8 @@ def fault_of(profile: Profile, given: Mapping[str, object]) -> tuple[str, str] |
         return "sync.max-connections", 'only used with connections = "auto"; remove it'
     if profile.source.is_remote and sync.links == "follow":
         return "sync.links", "links can only be followed in a source on this machine; remove it"
+    if sync.no_links and sync.mode != "two-way" and sync.delete != "everything":
+        return "sync.no-links", 'only used with sync.mode = "two-way" or sync.delete = "everything"; remove it'
     if publish.mode != "burst":
         if publish.check:
             return "publish.check", _BURST_ALONE

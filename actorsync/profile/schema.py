@@ -130,6 +130,15 @@ class Sync:
             "stay as they are, and are reported.",
         ),
     )
+    no_links: bool = attrs.field(
+        default=False,
+        metadata=key(
+            read_switch,
+            "no-links = false",
+            doc='With `mode = "two-way"` or `delete = "everything"`: there are no symbolic links to directories on a '
+            "server, so removals are allowed although the server does not show links.",
+        ),
+    )
     compare: Compare = attrs.field(
         default="times",
         metadata=key(

@@ -42,6 +42,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         max_delete=sync.max_delete,
         delete=sync.delete,
         any_device=sync.any_device,
+        no_links=sync.no_links,
         by_content=sync.compare == "checksum",
         by_size_time=sync.compare == "size-time",
         modes=sync.modes,

@@ -15,8 +15,10 @@ from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Adopted, RemovalsRefused
 from actorsync.model.operation import Done, Failed, Remove
+from actorsync.planning.drift import AuditRule
 from actorsync.planning.selection import Selection
 from actorsync.profile.values.units import MaxDelete
+from tests.support.hidden_links import HidingLinks
 from tests.support.tiers import amount
 from tests.support.world.exact import ExactStory
 from tests.support.world.memory_mirror import LANES, ONE, Mirror
@@ -109,6 +111,35 @@ async def test_key_turned_on_later_finds_what_others_have_added_meanwhile(autoju
     assert (await mirror.run()).exit_code == 0
     mirror.target.write("again/x", b"unknown")
     assert (await mirror.run(policy=EXACT)).exit_code == 0
+    assert paths_of(mirror.target) == paths_of(mirror.source)
+
+
+async def test_foreign_entries_stay_in_directories_that_may_be_links(autojump_clock: MockClock) -> None:
+    """What actorsync put there goes, and so does what lies in the root. The rest goes if the user knows of no links."""
+    mirror = Mirror()
+    mirror.fill(9)
+    for path in ("ours", "d/ours", "e/ours"):
+        mirror.source.write(path, b"ours")
+    assert (await mirror.run(policy=EXACT)).exit_code == 0
+    for path in ("ours", "d/ours", "e/ours"):
+        mirror.source.delete(path)
+    mirror.source.delete("e")
+    for path in ("theirs", "d/theirs", "theirs too/x"):
+        mirror.target.write(path, b"theirs")
+    target = HidingLinks(mirror.target, is_asked=True)
+    anew = attrs.evolve(EXACT, audit=AuditRule(50, mends=True))
+    for _ in range(2):
+        report = await mirror.run(policy=anew, target=target)
+        assert report.exit_code == 1
+        reasons = {it.operation.path: it.reason for it in mirror.seen(Failed)}
+        assert [path for path, reason in sorted(reasons.items()) if "set sync.no-links = true" in reason] == [
+            "d/theirs",
+            "theirs too/x",
+        ]
+        assert reasons["theirs too"] == "it still holds 'theirs too/x'"
+        expected = {"d/theirs", "theirs too", "theirs too/x"}
+        assert paths_of(mirror.target) - paths_of(mirror.source) == expected
+    assert (await mirror.run(policy=attrs.evolve(anew, no_links=True), target=target)).exit_code == 0
     assert paths_of(mirror.target) == paths_of(mirror.source)
 
 

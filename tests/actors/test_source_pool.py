@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from actorsync.actors.remote_source import LOSSES, RemoteSource
 from actorsync.endpoints.contract import Capabilities, Content
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.errors import ConnectionLost, LoginRefused, SourceLost
+from actorsync.errors import ConnectionLost, LoginRefused, SourceLost, TooManyConnections
 from actorsync.model.entry import Entry, Listing, Problem, Root
 from actorsync.model.event import Confirmed, Reconnecting, Warned
 from actorsync.testing.faulty_endpoint import Faulty, RandomFaults, When
@@ -410,3 +410,106 @@ async def test_source_without_times_is_read_again_in_each_run(autojump_clock: Mo
         assert (await mirror.run(source=server)).copied == copied
         assert len(mirror.seen(Confirmed)) == 2 - copied
     assert mirror.target.files() == mirror.source.files()
+
+
+# Many listings at once, over connections that carry one thing at a time.
+
+
+@attrs.define(eq=False)
+class SlowServer:
+    """A source whose logins and listings take a second each. It rejects a login beside more than ``crowd`` others."""
+
+    endpoint: MemoryEndpoint
+    crowd: int = 100
+    logging_in: int = 0
+    together: list[int] = attrs.Factory(list)
+    """For each login how many others were in progress as it began."""
+    sessions: int = 0
+    rejected: int = 0
+    ahead: list[bool] = attrs.Factory(list)
+    """For each listing whether another one was to follow over the same connection."""
+
+    display = "the server"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.endpoint.capabilities
+
+    async def identify(self) -> Root:
+        return await self.endpoint.identify()
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Any]:
+        self.together.append(self.logging_in)
+        self.logging_in += 1
+        try:
+            await trio.sleep(1)
+            if self.logging_in - 1 > self.crowd:
+                self.rejected += 1
+                raise TooManyConnections("too many logins")
+        finally:
+            self.logging_in -= 1
+        async with self.endpoint.open_session() as session:
+            self.sessions += 1
+            yield _SlowSession(session, self)
+
+
+@attrs.frozen
+class _SlowSession:
+    _session: Any
+    _server: SlowServer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    async def list_directory(self, directory: str) -> Listing:
+        return await self.list_directory_ahead(directory, bool)
+
+    async def list_directory_ahead(self, directory: str, ahead: Callable[[], bool]) -> Listing:
+        await trio.sleep(1)
+        self._server.ahead.append(ahead())
+        listing: Listing = await self._session.list_directory(directory)
+        return listing
+
+
+async def list_at_once(server: SlowServer, listings: int) -> float:
+    """List the root so many times at once over at most 9 connections, and return the seconds that this takes."""
+    source = RemoteSource(server, 8, ONE.backoff, trio.Event())
+    facts, _unread = trio.open_memory_channel[Any](100)
+    async with source.kept(facts), source.open_session() as session:
+        assert (await session.list_directory("")).problem is None
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(listings):
+                nursery.start_soon(session.list_directory, "")
+        return trio.current_time() - began
+
+
+async def test_first_login_is_made_alone_and_the_others_side_by_side(autojump_clock: MockClock) -> None:
+    server = SlowServer(a_source(lanes=1))
+    seconds = await list_at_once(server, 18)
+    assert server.together == [0, 0, 1, 2, 3, 4, 5, 6, 7], "the first server that answers is asked for more"
+    assert seconds == 3, "one listing while the others log in, then 9 at a time"
+
+
+async def test_no_more_logins_are_made_than_listings_wait(autojump_clock: MockClock) -> None:
+    server = SlowServer(a_source(lanes=1))
+    await list_at_once(server, 3)
+    assert server.sessions == 3
+
+
+@pytest.mark.parametrize("crowd", [0, 1, 3])
+async def test_login_rejected_beside_others_is_tried_again_alone(crowd: int, autojump_clock: MockClock) -> None:
+    """Servers limit the logins in progress: one that was rejected there is not one connection too many."""
+    server = SlowServer(a_source(lanes=1), crowd)
+    await list_at_once(server, 300)
+    assert server.rejected
+    assert server.sessions == 9
+
+
+async def test_listing_says_that_another_follows_as_long_as_one_waits(autojump_clock: MockClock) -> None:
+    server = SlowServer(a_source(lanes=1))
+    await list_at_once(server, 18)
+    assert server.ahead[0] is False, "nothing waits beside the first one"
+    assert server.ahead[1:10].count(True) >= 8
+    assert server.ahead[-8:] == [False] * 8

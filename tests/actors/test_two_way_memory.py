@@ -11,13 +11,14 @@ from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.event import Agreed, Intended, MemoryVoided
-from actorsync.model.operation import Side
+from actorsync.model.operation import Failed, Side
 from actorsync.model.pair import Agreement, Doubt
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_aside
 from actorsync.policy import Clock, Policy, RunOptions
 from actorsync.supervisor import supervise
 from actorsync.testing.faulty_endpoint import Faulty, When
+from tests.support.hidden_links import HidingLinks
 from tests.support.mirror import QUICK
 from tests.support.two_way import ALL, TwoTrees, tree_of
 from tests.support.virtual_time import inline
@@ -186,3 +187,35 @@ async def test_a_root_that_is_gone_after_something_was_agreed_on_stops_the_run(
 
     assert run.report.exit_code == 4
     assert tree_of(trees.source) == tree_of(trees.target) == {"x": b"x"}
+
+
+@pytest.mark.parametrize("side", list(Side), ids=lambda it: f"hidden-on-{it.value}")
+async def test_nothing_in_a_directory_is_removed_where_links_may_look_like_directories(
+    autojump_clock: MockClock, side: Side
+) -> None:
+    """Everything else is done, and removed is what lies in the root. One line is reported for each tree."""
+    trees = TwoTrees()
+    hiding, shown = (trees.source, trees.target)[:: 1 if side is Side.SOURCE else -1]
+    trees.source.mkdir("d")
+    trees.source.mkdir("d/e")
+    for path in ("d/one", "d/e/two", "top"):
+        trees.source.write(path, b"x")
+    await trees.run()
+    trees.wait()
+    for path in ("d/one", "d/e/two", "d/e", "d", "top"):
+        shown.delete(path)
+    shown.write("new", b"y")
+    place = HidingLinks(hiding)
+    source, target = (place, None) if side is Side.SOURCE else (None, place)
+
+    for _ in range(2):
+        done = await trees.run(source=source, target=target)
+        assert done.report.exit_code == 1
+        failures = [it for it in done.events if isinstance(it, Failed)]
+        assert [(it.operation.path, it.operation.side) for it in failures] == [("d", side)]
+        assert "set sync.no-links = true" in failures[0].reason
+        assert tree_of(hiding) == {"d": None, "d/e": None, "d/one": b"x", "d/e/two": b"x", "new": b"y"}
+        assert tree_of(shown) == {"new": b"y"}
+
+    assert (await trees.run(no_links=True, source=source, target=target)).report.exit_code == 0
+    assert tree_of(hiding) == tree_of(shown) == {"new": b"y"}

@@ -132,6 +132,39 @@ async def test_an_idle_session_is_kept_alive_and_closed_after_its_time(autojump_
         assert endpoint.open_sessions == 0
 
 
+async def test_a_prepared_session_is_on_its_way_when_it_is_needed(autojump_clock: MockClock) -> None:
+    place = Scripted()
+    async with running(place) as endpoint:
+        endpoint.prepare()
+        endpoint.prepare()
+        await trio.sleep(place.opens_after / 2)
+        began = trio.current_time()
+        await use(endpoint)
+        assert trio.current_time() - began == pytest.approx(place.opens_after / 2)
+        endpoint.prepare()
+        await use(endpoint)
+    assert [it.ending for it in place.opened] == ["goodbye"], "one is idle, so no other is opened"
+
+
+async def test_a_prepared_session_that_nobody_uses_says_goodbye(autojump_clock: MockClock) -> None:
+    place = Scripted()
+    async with running(place) as endpoint:
+        endpoint.prepare()
+        await trio.sleep(1)
+    assert [it.ending for it in place.opened] == ["goodbye"]
+
+
+async def test_why_a_prepared_session_could_not_be_opened_is_told_its_user_alone(autojump_clock: MockClock) -> None:
+    place = Scripted(refusal=ConnectionLost("away"))
+    async with running(place) as endpoint:
+        endpoint.prepare()
+        await trio.sleep(1)
+        with pytest.raises(ConnectionLost, match="away"):
+            await use(endpoint)
+        place.refusal = None
+        await use(endpoint)
+
+
 async def test_a_session_in_use_is_not_asked(autojump_clock: MockClock) -> None:
     place = Scripted()
     async with running(place) as endpoint:

@@ -16,6 +16,7 @@ from actorsync.model.pair import Take
 from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.pairs.rules import ConflictRule, PairRule
+from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Clock, Policy, RunOptions
@@ -93,11 +94,14 @@ class TwoTrees:
         selection: Selection | None = None,
         by_content: bool = False,
         copies: int = 10,
+        no_links: bool = False,
         takes: Mapping[str, Take] | None = None,
         within: frozenset[str] | None = None,
         shutdown: Shutdown | None = None,
         source: Endpoint | None = None,
         target: Endpoint | None = None,
+        is_plan: bool = False,
+        settling: Settling | None = None,
         observe: Callable[[Event], None] = lambda _: None,
     ) -> Pass:
         """Keep both trees in step once."""
@@ -106,6 +110,7 @@ class TwoTrees:
             selection or Selection(),
             max_delete,
             by_content=by_content,
+            no_links=no_links,
             pair=PairRule(conflict, copies),
             connections=2,
             backoff=QUICK,
@@ -117,6 +122,8 @@ class TwoTrees:
             clock=Clock(self.tick, self._token, inline),
             takes=takes or {},
             within=within,
+            is_plan=is_plan,
+            settling=settling,
         )
         report = await supervise_pair(source or self.source, target or self.target, self.journal.pairs, options)
         return Pass(report, events)

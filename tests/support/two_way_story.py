@@ -77,6 +77,8 @@ class TwoWayStory:
             is_target_remote=not self.is_calm and self._rng.random() < 0.7,
             lanes=self._rng.choice((1, 4)),
         )
+        for side in (self.trees.source, self.trees.target):
+            side.in_between = self._in_between
 
     # Users.
 
@@ -185,6 +187,12 @@ class TwoWayStory:
                 self.met["refused"] += 1
                 raise OperationRefused(f"refused {when} {verb}", retry=self._rng.random() < 0.5)
         return None
+
+    def _in_between(self) -> None:
+        """Let a user act in the middle of a move, now and then."""
+        if not self.is_calm and self._after_kill is None and self._rng.random() < self._busy:
+            self.met["busy inside a move"] += 1
+            self.user()
 
     def _kill(self) -> None:
         """End the process here: nothing that the run still does counts."""

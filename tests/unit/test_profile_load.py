@@ -35,7 +35,7 @@ class TestWhatLoads:
         assert profile.path == shop
         assert Path(profile.source.path) == shop.parent / "public"
         assert attrs.astuple(profile.sync, recurse=False) == (
-            *(4, None, None, None, False, "mirror", "both", 10, "times", False),
+            *(4, None, None, None, False, "mirror", "both", 10, False, "times", False),
             *(MaxDelete(50, is_percent=True), False, (), (), None, ()),
             *(None, "skip", None, 64 << 20, 259_200.0),
         )
@@ -43,9 +43,9 @@ class TestWhatLoads:
         assert profile.sync.selection() == Selection()
 
     def test_keys_of_two_way(self, shop: Path) -> None:
-        keys = '[sync]\nmode = "two-way"\nconflict = "keep"\nconflict-copies = 3\n'
+        keys = '[sync]\nmode = "two-way"\nconflict = "keep"\nconflict-copies = 3\nno-links = true\n'
         sync = loaded(shop, MINIMAL + keys).sync
-        assert (sync.mode, sync.conflict, sync.conflict_copies) == ("two-way", "keep", 3)
+        assert (sync.mode, sync.conflict, sync.conflict_copies, sync.no_links) == ("two-way", "keep", 3, True)
 
     def test_every_key(self, shop: Path) -> None:
         (shop.parent / ".deployignore").write_bytes(b"\xef\xbb\xbf*.old\r\n# note\r\ncaf\xe9\r\n")
@@ -138,7 +138,7 @@ class TestWhatLoads:
         for table, defaults in ((uncommented.sync, Sync()), (uncommented.shutdown, Shutdown())):
             values = attrs.asdict(table, recurse=False).items()
             # A two-way profile takes many keys not at all, so these have their defaults in a template with all keys.
-            of_two_way = {"mode", "conflict", "conflict_copies"}
+            of_two_way = {"mode", "conflict", "conflict_copies", "no_links"}
             assert {name for name, value in values if value == getattr(defaults, name)} <= of_two_way
         assert (uncommented.sync.is_automatic, uncommented.sync.most_connections) == (True, 32)
         direct = attrs.evolve(uncommented, target=attrs.evolve(uncommented.target, ways=as_it_is.target.ways))

@@ -58,10 +58,21 @@ def test_delete_that_is_switched_off_anywhere_is_refused(shop: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("key", "line"), [("sync.conflict", 'conflict = "keep"'), ("sync.conflict-copies", "conflict-copies = 3")]
+    ("key", "line"),
+    [
+        ("sync.conflict", 'conflict = "keep"'),
+        ("sync.conflict-copies", "conflict-copies = 3"),
+    ],
 )
 def test_key_of_two_way_needs_the_mode(shop: Path, key: str, line: str) -> None:
     assert refused(shop, with_key(key, line)) == f'{key}: only used with sync.mode = "two-way"; set that, or remove it'
+
+
+@pytest.mark.parametrize("more", ['mode = "two-way"', 'delete = "everything"'])
+def test_no_links_is_for_runs_that_remove_what_others_have_put_there(shop: Path, more: str) -> None:
+    assert loaded(shop, MINIMAL + f"[sync]\n{more}\nno-links = true\n").sync.no_links
+    line = refused(shop, with_key("sync.no-links", "no-links = true"))
+    assert line.startswith('sync.no-links: only used with sync.mode = "two-way" or sync.delete = "everything"')
 
 
 def test_one_target_may_have_a_name_and_several_are_refused(shop: Path) -> None:

@@ -11,6 +11,7 @@ from actorsync.actors.connections import outcomes, release_verbs
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
+from actorsync.actors.connections.intents import telling
 from actorsync.actors.connections.trash import noted, recall
 from actorsync.actors.statistics import LaneLevel
 from actorsync.classes import frozen
@@ -24,6 +25,7 @@ from actorsync.model.operation import (
     Batch,
     Done,
     Failed,
+    Fault,
     Look,
     Maintain,
     MakeDirectory,
@@ -42,6 +44,7 @@ from actorsync.model.operation import (
 )
 from actorsync.model.trash import Trashed
 from actorsync.planning.name_folding import NewSpelling, parting
+from actorsync.planning.pairs.unseen_links import WHY_HELD, may_go_through_link
 from actorsync.planning.temporary_names import kept_name
 
 __all__ = ["BatchVerbs"]
@@ -51,14 +54,15 @@ __all__ = ["BatchVerbs"]
 class BatchVerbs:
     """Carries out batches of one kind, copies excepted, on a session of the target.
 
-    Nothing is kept between two calls. When the connection is lost, the lane still has the batch, and calls again with
-    the next session: every verb may be repeated with the same items.
+    When the connection is lost, the lane still has the batch, and calls again with the next session: every verb may be
+    repeated with the same items. Nothing else is kept between two calls than the names aside of a batch of removals.
     """
 
     context: ConnectionContext
     level: LaneLevel
     facts: FactChannel
     inbox: Inbox
+    _asides: dict[str, str] = attrs.field(factory=dict, init=False)
 
     async def carry_out(self, target: Session, batch: Batch) -> list[Outcome]:
         """Return one outcome for each operation of ``batch``, in order. Raises `ConnectionLost`."""
@@ -168,7 +172,12 @@ class BatchVerbs:
         await self._pass(target)
         self.level.show("removing")
         removals = [operation for operation in batch if isinstance(operation, Remove)]
-        kept = await _kept_twins(target, removals)
+        kept: dict[str, Outcome] = {
+            it.path: Failed(it, WHY_HELD, Fault.OTHER)
+            for it in removals
+            if it.is_foreign and may_go_through_link(it) and self.context.hides_links()
+        }
+        kept |= await _kept_twins(target, [it for it in removals if it.path not in kept])
         rest = [removal for removal in removals if removal.path not in kept]
         removed: list[Outcome] = []
         if rest and self.context.clocks is not None:
@@ -193,12 +202,15 @@ class BatchVerbs:
         for index, removal in enumerate(removals):
             entry = removal.target
             if entry.kind is Kind.FILE:
-                aside = join(parent_of(entry.path), kept_name(name_of(entry.path), token()))
-                pairs[index] = Going(entry, aside, removal.proof)
-                await self.facts.send(Intended((aside,), entry, side=side))
+                # After a lost connection, what is aside by then has to be found there again.
+                aside = self._asides.setdefault(entry.path, kept_name(name_of(entry.path), token()))
+                pairs[index] = Going(entry, join(parent_of(entry.path), aside), removal.proof)
+                over = telling(entry, removal.proof)
+                await self.facts.send(Intended((pairs[index].aside,), entry, over=over, side=side))
         await make_durable(self.facts, RemovalIntended(tuple(it.path for it in removals), side=side))
         careful = Careful(target, self.facts, side, self.context.wall_clock_ns)
         results: dict[int, bool | OperationRefused] = dict(await careful.remove(pairs)) if pairs else {}
+        self._asides.clear()
         others = {index: it.target for index, it in enumerate(removals) if index not in pairs}
         if others:
             results |= dict(zip(others, await target.remove([*others.values()]), strict=True))

@@ -2,18 +2,22 @@
 
 Anybody may write on either side at any time. So a file that makes way is moved to a name aside, without replacing
 anything, and looked at there: what was written in between is seen, and goes back to its name. Only then does the new
-file get the name, again without replacing anything. On an FTP server "without replacing" means that the server was
-asked in the flight before: it has no rename that refuses.
+file get the name, again without replacing anything. What is aside is removed only by a call that has looked at it
+there: after a lost connection it is looked at again, and what cannot be looked at stays.
+
+On an FTP server "without replacing" means that the server was asked in the flight before: it has no rename that
+refuses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import enum
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from actorsync.actors.connections.digest import HashingContent
+from actorsync.actors.connections.digest import digest_in
 from actorsync.actors.connections.facts import FactChannel, send_facts
 from actorsync.classes import frozen
 from actorsync.endpoints.contract import Relocation, Session, Staged, look
@@ -23,7 +27,6 @@ from actorsync.model.event import Swept, Warned
 from actorsync.model.operation import Side
 from actorsync.model.text import display
 from actorsync.planning.pairs.copies import conflict_name
-from actorsync.planning.pairs.placing import Place, Seen, next_place
 from actorsync.planning.pairs.states import is_same_time
 
 __all__ = ["Careful", "Going", "Placement"]
@@ -31,7 +34,7 @@ __all__ = ["Careful", "Going", "Placement"]
 _TOO_YOUNG: Final = (
     "it was changed so shortly before it was listed that a later change could not be seen; the next run looks again"
 )
-_PIECE: Final = 256 * 1024
+_UNSEEN: Final = "what has its name cannot be looked at once it is set aside; the next run tries again"
 _CHANGED: Final = "it has changed there since it was listed; the next run looks again"
 
 
@@ -53,6 +56,11 @@ class Placement:
         return Entry(self.staged.temporary, Kind.FILE, self.staged.size, self.staged.mtime_ns)
 
     @property
+    def final(self) -> Entry:
+        """The file under its final name."""
+        return attrs.evolve(self.temporary, path=self.staged.path)
+
+    @property
     def kept(self) -> Entry | None:
         """What makes way, under the name that it is to have aside."""
         return None if self.over is None or self.aside is None else attrs.evolve(self.over, path=self.aside)
@@ -65,6 +73,18 @@ class Going:
     entry: Entry
     aside: str
     proof: bytes | None = None
+
+    @property
+    def kept(self) -> Entry:
+        """The file under the name that it is to have aside."""
+        return attrs.evolve(self.entry, path=self.aside)
+
+
+class Aside(enum.Enum):
+    """What is under the name of a file aside, once that was looked at."""
+
+    AS_SEEN = "the version that was seen under its name"
+    GONE = "nothing: another program has removed it there"
 
 
 @frozen(eq=False)
@@ -82,97 +102,88 @@ class Careful:
         A refusal leaves the side as it was, except for what another program has done. ``is_repeat``: it may be done in
         part already, so the names are looked at first.
         """
-        results: dict[int, Entry | OperationRefused] = {}
-        stages = dict.fromkeys(range(len(items)), Place.BEGIN)
-        if is_repeat:
-            for index, (place, entry) in (await self._looked_at(items)).items():
-                stages[index] = place
-                if place is Place.DONE and entry is not None:
-                    results[index] = entry
-        going = {i: items[i] for i, place in stages.items() if place is Place.BEGIN and items[i].kept is not None}
-        results |= await self._set_aside({i: it.over for i, it in going.items()}, going)
-        waiting = {i: it for i, it in enumerate(items) if i not in results and stages[i] is not Place.DONE}
+        placed = await self._placed(items) if is_repeat else {}
+        results: dict[int, Entry | OperationRefused] = {**placed}
+        going = {
+            index: Going(it.over, it.aside, it.proof)
+            for index, it in enumerate(items)
+            if it.over is not None and it.aside is not None
+        }
+        aside = await self._set_aside(going, moved=placed.keys())
+        for index, state in aside.items():
+            if isinstance(state, OperationRefused):
+                results.setdefault(index, state)
+        waiting = {i: it for i, it in enumerate(items) if i not in results}
         moves = [Relocation(it.temporary, it.staged.path) for it in waiting.values()]
-        superseded: list[str] = []
+        superseded: set[int] = set()
         for (index, item), result in zip(waiting.items(), await self.target.move(moves) if moves else (), strict=True):
             results[index] = result
             if isinstance(result, OperationRefused) and await self._is_superseded(item):
-                superseded.append(item.aside or "")
-        done = [it.aside for i, it in enumerate(items) if isinstance(results[i], Entry) and it.aside is not None]
+                superseded.add(index)
+        over = [
+            going[index].aside
+            for index, state in aside.items()
+            if state is Aside.AS_SEEN and (index in superseded or isinstance(results[index], Entry))
+        ]
         lost = [it.staged.temporary for i, it in enumerate(items) if not isinstance(results[i], Entry)]
-        await self._sweep([*done, *superseded, *lost])
+        await self._sweep([*over, *lost])
         return [results[index] for index in range(len(items))]
 
     async def _is_superseded(self, item: Placement) -> bool:
-        """Put a file that was set aside back, because the new one did not get it.
+        """Put a file that was set aside back, because the new one did not get its name.
 
         Return True if another program has written a file of that name meanwhile: the old one is as both sides had it,
         and may go.
         """
         if item.kept is None:
             return False
-        (now,) = await look(self.target, [self._final(item)])
+        (now,) = await look(self.target, [item.final])
         if now is None:
             await self._put_back(item.kept, item.staged.path)
         return isinstance(now, Entry)
 
-    async def _looked_at(self, items: Sequence[Placement]) -> dict[int, tuple[Place, Entry | None]]:
-        """Return how far each file has come, with what is under its final name."""
-        asked = [entry for it in items for entry in (it.temporary, self._final(it), it.kept or self._final(it))]
-        found = await look(self.target, asked)
-        places: dict[int, tuple[Place, Entry | None]] = {}
-        for index, item in enumerate(items):
-            temporary, final, aside = found[3 * index : 3 * index + 3]
-            seen = Seen(
-                has_temporary=isinstance(temporary, Entry),
-                has_final=not isinstance(final, OperationRefused) and final is not None,
-                is_placed=isinstance(final, Entry) and _is_like(final, item.temporary),
-                has_aside=item.kept is not None and isinstance(aside, Entry),
-            )
-            places[index] = next_place(seen), final if isinstance(final, Entry) else None
-        return places
-
-    @staticmethod
-    def _final(item: Placement) -> Entry:
-        return attrs.evolve(item.temporary, path=item.staged.path)
+    async def _placed(self, items: Sequence[Placement]) -> dict[int, Entry]:
+        """Return what has the final name, for each file that an earlier call has renamed already."""
+        found = await look(self.target, [entry for it in items for entry in (it.temporary, it.final)])
+        return {
+            index: final
+            for index, (it, temporary, final) in enumerate(zip(items, found[::2], found[1::2], strict=True))
+            if temporary is None and isinstance(final, Entry) and _is_like(final, it.temporary)
+        }
 
     async def _set_aside(
-        self, entries: Mapping[int, Entry | None], items: Mapping[int, Placement]
-    ) -> dict[int, OperationRefused]:
-        """Move what makes way to the names aside, and look at it there. Return what was not as expected."""
-        pairs = {
-            index: Going(entry, item.aside, item.proof)
-            for (index, entry), item in zip(entries.items(), items.values(), strict=True)
-            if entry is not None and item.aside is not None
-        }
-        return await self.set_aside(pairs)
+        self, pairs: Mapping[int, Going], moved: Collection[int] = ()
+    ) -> dict[int, Aside | OperationRefused]:
+        """Move files aside, and look at each of them there. Return what is aside, or the refusal, by key of the file.
 
-    async def set_aside(self, pairs: Mapping[int, Going]) -> dict[int, OperationRefused]:
-        """Move files aside, and look at each of them there. Return the refusals, by the key of the file.
-
-        A file that is not as expected gets its name back.
+        What is not as expected gets its name back, and so does what cannot be looked at. A refused move may be that of
+        an earlier call whose answer was lost, so every name aside is looked at. ``moved`` are not to be moved any more.
         """
-        if not pairs:
-            return {}
-        refusals = {
+        states: dict[int, Aside | OperationRefused] = {
             index: OperationRefused(f"on the {self.side.value} {_TOO_YOUNG}")
             for index, item in pairs.items()
             if item.proof == b""
         }
-        moving = {index: item for index, item in pairs.items() if index not in refusals}
+        moving = {index: item for index, item in pairs.items() if index not in states and index not in moved}
         moves = [Relocation(item.entry, item.aside) for item in moving.values()]
-        kept: dict[int, Entry] = {}
-        for (index, item), result in zip(moving.items(), await self.target.move(moves) if moves else (), strict=True):
-            if isinstance(result, OperationRefused):
-                refusals[index] = OperationRefused(f"on the {self.side.value} {_CHANGED} ({result})")
+        results = dict(zip(moving, await self.target.move(moves) if moves else (), strict=True))
+        looked_at = {index: item for index, item in pairs.items() if index not in states}
+        found = await look(self.target, [item.kept for item in looked_at.values()]) if looked_at else []
+        for (index, item), now in zip(looked_at.items(), found, strict=True):
+            refused = results.get(index)
+            if now is None and isinstance(refused, OperationRefused):
+                states[index] = OperationRefused(f"on the {self.side.value} {_CHANGED} ({refused})")
+            elif now is None:
+                states[index] = Aside.GONE
+            elif isinstance(now, OperationRefused):
+                states[index] = OperationRefused(f"on the {self.side.value} {_UNSEEN} ({now})")
+                await self._put_back(item.kept, item.entry.path)
+            elif await self._is_expected(now, item.kept, item.proof):
+                states[index] = Aside.AS_SEEN
             else:
-                kept[index] = attrs.evolve(item.entry, path=item.aside)
-        found = await look(self.target, list(kept.values())) if kept else []
-        for (index, expected), now in zip(kept.items(), found, strict=True):
-            if isinstance(now, Entry) and not await self._is_expected(now, expected, pairs[index].proof):
-                await self._put_back(now, pairs[index].entry.path)
-                refusals[index] = OperationRefused(f"on the {self.side.value} {_CHANGED}")
-        return refusals
+                states[index] = OperationRefused(f"on the {self.side.value} {_CHANGED}")
+                await self._put_back(now, item.entry.path)
+        return states
 
     async def _is_expected(self, now: Entry, expected: Entry, proof: bytes | None) -> bool:
         """Return whether a file aside is the version that was seen. Where its times do not tell, it is read."""
@@ -180,14 +191,8 @@ class Careful:
             return False
         if proof is None:
             return True
-        try:
-            async with self.target.open(now.path) as opened:
-                content = HashingContent(opened)
-                while await content.read(_PIECE):
-                    pass
-                return content.digest() == proof
-        except OperationRefused:
-            return False
+        read = await digest_in(self.target, now.path)
+        return read is not None and read[1] == proof
 
     async def _put_back(self, kept: Entry, path: str) -> None:
         """Move a file back to its name; if that is taken, to a name of its own. It is never lost."""
@@ -206,16 +211,35 @@ class Careful:
         await send_facts(self.facts, Swept((kept.path,), side=self.side))
 
     async def remove(self, pairs: Mapping[int, Going]) -> dict[int, bool | OperationRefused]:
-        """Remove files, each by way of its name aside. True if the file is gone, whoever has removed it."""
-        refusals = await self.set_aside(pairs)
-        results: dict[int, bool | OperationRefused] = dict.fromkeys(pairs, True)
-        asked = [pairs[index].entry for index in refusals]
-        for (index, refused), now in zip(
-            refusals.items(), await look(self.target, asked) if asked else (), strict=True
-        ):
-            results[index] = True if now is None else refused
-        await self._sweep([item.aside for index, item in pairs.items() if index not in refusals])
-        return results
+        """Remove files, each by way of its name aside. True if the file is gone, by this call or by another program.
+
+        After a lost connection the same names are to be given again. A refusal leaves the file under its name, or under
+        the name aside if it cannot be put back: it is never said to be gone while it is there.
+        """
+        states = await self._set_aside(pairs)
+        results: dict[int, bool | OperationRefused] = {
+            index: True if state is Aside.GONE else state
+            for index, state in states.items()
+            if state is not Aside.AS_SEEN
+        }
+        refused = {index: state for index, state in results.items() if isinstance(state, OperationRefused)}
+        asked = [entry for index in refused for entry in (pairs[index].entry, pairs[index].kept)]
+        found = await look(self.target, asked) if asked else []
+        for index, name, aside in zip(refused, found[::2], found[1::2], strict=True):
+            if name is None and aside is None:
+                results[index] = True
+        going = {index: pairs[index] for index, state in states.items() if state is Aside.AS_SEEN}
+        gone = await self.target.sweep([item.aside for item in going.values()]) if going else []
+        for (index, item), answer in zip(going.items(), gone, strict=True):
+            results[index] = True
+            if answer is not True:
+                reason = answer if isinstance(answer, OperationRefused) else "it is not a file any more"
+                results[index] = OperationRefused(f"the {self.side.value} does not remove it: {reason}")
+                await self._put_back(item.kept, item.entry.path)
+        swept = tuple(pairs[index].aside for index, result in results.items() if result is True)
+        if swept:
+            await send_facts(self.facts, Swept(swept, side=self.side))
+        return {index: results[index] for index in pairs}
 
     async def _sweep(self, names: Sequence[str]) -> None:
         """Remove names of our own. What cannot be removed stays in the journal, for the next run.

@@ -63,6 +63,8 @@ class ConnectionContext:
     """What earlier attempts have left on the target, of this run and of others."""
     protects: Callable[[str, bool], bool] | None = None
     """For an exact mirror: what of the target is never removed, although no run has put it there. See `reconcile`."""
+    hides_links: Callable[[], bool] = bool
+    """Tells whether a symbolic link of the target may look like a directory. Then an exact mirror removes less."""
     modes: Modes = ALONE
     """The rule for permissions on the target."""
     is_burst: bool = False

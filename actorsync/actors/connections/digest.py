@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-from actorsync.endpoints.contract import Content, Source
+from actorsync.endpoints.contract import Content, ReadSession, Source
 from actorsync.endpoints.wrappers.base import ContentWrapper
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
 
-__all__ = ["HashingContent", "digest_of", "hash_of_beginning"]
+__all__ = ["HashingContent", "digest_in", "digest_of", "hash_of_beginning"]
 
 
 def _new_hash() -> hashlib.blake2b:
@@ -62,9 +62,15 @@ async def digest_of(source: Source, path: str) -> tuple[Entry, bytes] | None:
 
     Return None when the file cannot be read to its end, or changed while it was read.
     """
+    async with source.open_session() as session:
+        return await digest_in(session, path)
+
+
+async def digest_in(session: ReadSession, path: str) -> tuple[Entry, bytes] | None:
+    """Read one file over a session that is open. Otherwise as `digest_of`."""
     digest = _new_hash()
     try:
-        async with source.open_session() as session, session.open(path) as content:
+        async with session.open(path) as content:
             while data := await content.read(1 << 20):
                 digest.update(data)
             return (content.entry, digest.digest()) if await content.is_unchanged() else None

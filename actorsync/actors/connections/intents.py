@@ -18,7 +18,12 @@ from actorsync.model.trash import Trashed
 from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.temporary_names import kept_name, temporary_name
 
-__all__ = ["Intents"]
+__all__ = ["Intents", "telling"]
+
+
+def telling(over: Entry, proof: bytes | None) -> Entry:
+    """Return what is to be set aside as the journal is to know it: ``proof``, as in `Copy`, says if its time tells."""
+    return over if proof is None else attrs.evolve(over, mtime_ns=None)
 
 
 @frozen
@@ -95,9 +100,11 @@ class Intents:
         # The size of transformed content is not known yet: `register_size` records it later.
         source = None if is_fingerprinted(copy.source) else copy.source
         paths: tuple[str, ...] = (path,)
+        over = None
         if self.is_careful and isinstance(copy, Copy) and copy.over is not None:
             paths = (path, join(parent_of(copy.path), kept_name(name_of(copy.path), self._token())))
-        intended = Intended(paths, source, self._to_be_trashed(copy), side=self.side)
+            over = telling(copy.over, copy.proof)
+        intended = Intended(paths, source, self._to_be_trashed(copy), over=over, side=self.side)
         return _Ahead(copy, intended, Registration(intended, trio.Event()))
 
     async def register_size(self, staged: Staged, source: Entry) -> None:

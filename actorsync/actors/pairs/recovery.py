@@ -1,22 +1,24 @@
 """What a run that died has left in the middle on a side is found out by looking, and put right before the next scan.
 
-A temporary goes. A file that was set aside goes only if another has its name now, and one of the two is known to be
-what both sides agreed on; otherwise it gets its name back, or one of its own if that is taken. It is never lost.
+A temporary goes. A file that was set aside goes only if another has its name now, and it is the version that both
+sides had; otherwise its name is restored, or it gets one of its own if that is taken. It is never lost.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Collection, Sequence
 
 import trio
 
 from actorsync.actors.backoff import Backoff
+from actorsync.actors.connections.digest import digest_in
 from actorsync.actors.messages import Fact
 from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Relocation, Session, look
 from actorsync.errors import ConnectionLost, OperationRefused, TargetUnreachable
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
-from actorsync.model.event import Event, Swept, Warned
+from actorsync.model.event import Swept, Warned
 from actorsync.model.operation import Side
 from actorsync.model.pair import Agreement, Doubt, Pending
 from actorsync.model.text import display
@@ -25,6 +27,14 @@ from actorsync.planning.pairs.states import is_same_time
 from actorsync.planning.temporary_names import final_of
 
 __all__ = ["Recovery"]
+
+
+class _State(enum.Enum):
+    """What became of a file that was set aside."""
+
+    SETTLED = "nothing is under its name aside any more"
+    STAYS = "it is still there, and what has its name is known"
+    UNKNOWN = "what has its name, or should have it, is not known"
 
 
 @frozen(eq=False)
@@ -62,13 +72,13 @@ class Recovery:
         self, session: Session, pending: Sequence[Pending], facts: trio.MemorySendChannel[Fact]
     ) -> set[str]:
         unsettled: set[str] = set()
-        asides = [it for it in pending if it.is_aside]
         # First: a temporary may be all that there is of a file whose old version is aside, but its source has it.
-        for item in asides:
-            if await self._give_back(session, item, facts):
-                await facts.send(Swept((item.path,), side=self.side))
-            elif item.final is not None:
-                unsettled.add(item.final)
+        for item in (it for it in pending if it.is_aside):
+            match await self._settle(session, item, facts):
+                case _State.SETTLED:
+                    await facts.send(Swept((item.path,), side=self.side))
+                case _State.UNKNOWN if item.final is not None:
+                    unsettled.add(item.final)
         temporaries = [it.path for it in pending if not it.is_aside]
         results = await session.sweep(temporaries) if temporaries else []
         swept = tuple(path for path, gone in zip(temporaries, results, strict=True) if gone is True)
@@ -76,47 +86,56 @@ class Recovery:
             await facts.send(Swept(swept, side=self.side))
         return unsettled
 
-    async def _give_back(self, session: Session, item: Pending, facts: trio.MemorySendChannel[Fact]) -> bool:
-        """Settle one file that was set aside. Return whether nothing is left to be done."""
+    async def _settle(self, session: Session, item: Pending, facts: trio.MemorySendChannel[Fact]) -> _State:
+        """Put one file right that was set aside."""
         final = item.final or self._final_of(item.path)
         (kept,) = await look(session, [Entry(item.path, Kind.FILE)])
-        if not isinstance(kept, Entry):
-            return kept is None
+        if isinstance(kept, OperationRefused):
+            return _State.UNKNOWN
+        if kept is None:
+            return _State.SETTLED
         if final is None:
             return await self._to_copy(session, kept, join(parent_of(item.path), "recovered"), facts)
         (now,) = await look(session, [Entry(final, Kind.FILE)])
         if isinstance(now, OperationRefused):
-            return False
+            return _State.UNKNOWN
         if now is None:
             (moved,) = await session.move([Relocation(kept, final, is_back=True)])
-            return isinstance(moved, Entry)
-        if self._is_agreed(now, final) or self._is_old(kept, final):
-            (gone,) = await session.sweep([item.path])
-            return gone is True
-        return await self._to_copy(session, kept, final, facts)
+            return _State.SETTLED if isinstance(moved, Entry) else _State.UNKNOWN
+        if not (_is_as_recorded(kept, item) or await self._is_old(session, kept, final)):
+            return await self._to_copy(session, kept, final, facts)
+        (gone,) = await session.sweep([item.path])
+        if gone is True:
+            return _State.SETTLED
+        reason = gone if isinstance(gone, OperationRefused) else "it is not a file any more"
+        text = f"the {self.side.value} does not remove {display(item.path)}, an old version of {display(final)}"
+        await facts.send(Warned(f"{text}: {reason}; the next run tries again"))
+        return _State.STAYS
 
-    def _is_agreed(self, now: Entry, final: str) -> bool:
-        """Return whether what has the name now is what both sides have agreed on: then the old version may go."""
-        agreement = self.agreed(final)
-        then = None if agreement is None else agreement.on(self.side)
-        return then is not None and then.size == now.size and is_same_time(now.mtime_ns, then.mtime_ns)
-
-    def _is_old(self, kept: Entry, final: str) -> bool:
+    async def _is_old(self, session: Session, kept: Entry, final: str) -> bool:
         """Return whether what is aside is what both sides had: what has its name now has replaced it, and it may go.
 
-        So it is if a run was cut off after it had put the new version in its place, and before that was recorded.
+        So it is if a run was cut off after it had put the new version in its place, and before that was recorded. The
+        file is read if its time does not tell.
         """
         agreement = self.agreed(final)
-        is_certain = agreement is not None and not agreement.doubt & Doubt.time(self.side)
-        return is_certain and self._is_agreed(kept, final)
+        then = None if agreement is None else agreement.on(self.side)
+        if agreement is None or then is None or then.size != kept.size:
+            return False
+        if not agreement.doubt & Doubt.time(self.side):
+            return is_same_time(kept.mtime_ns, then.mtime_ns)
+        if agreement.digest is None:
+            return False
+        read = await digest_in(session, kept.path)
+        return read is not None and read[1] == agreement.digest
 
     @staticmethod
     def _final_of(path: str) -> str | None:
         name = final_of(name_of(path))
         return None if name is None else join(parent_of(path), name)
 
-    async def _to_copy(self, session: Session, kept: Entry, final: str, facts: trio.MemorySendChannel[Fact]) -> bool:
-        """Move a file to a name of its own. Return whether it has one."""
+    async def _to_copy(self, session: Session, kept: Entry, final: str, facts: trio.MemorySendChannel[Fact]) -> _State:
+        """Move a file to a name of its own."""
         taken: Collection[str] = ()
         listing = await session.list_directory(parent_of(final))
         if listing.problem is None:
@@ -125,9 +144,12 @@ class Recovery:
         copy = join(parent_of(final), name)
         (moved,) = await session.move([Relocation(kept, copy, is_back=True)])
         if isinstance(moved, OperationRefused):
-            return False
-        event: Event = Warned(
-            f"a run was broken off while {display(final)} was replaced; the version before is kept as {display(copy)}"
-        )
-        await facts.send(event)
-        return True
+            return _State.UNKNOWN
+        text = f"a run was broken off while {display(final)} was replaced; the version before is kept as"
+        await facts.send(Warned(f"{text} {display(copy)}"))
+        return _State.SETTLED
+
+
+def _is_as_recorded(kept: Entry, item: Pending) -> bool:
+    """Return whether what is aside is what was to be set aside: the version that both sides had then."""
+    return item.mtime_ns is not None and item.size == kept.size and is_same_time(kept.mtime_ns, item.mtime_ns)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -20,11 +20,11 @@ from actorsync.actors.statistics import Statistics
 from actorsync.classes import define
 from actorsync.endpoints.contract import ReadSession, Source, list_first, look
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
 from actorsync.model.event import Agreed, Event, Forgotten, MemoryVoided, Scanned, Warned
 from actorsync.model.operation import Compare, Failed, Side
-from actorsync.model.pair import Agreement
-from actorsync.model.row import ListingRows, decode, entries_of
+from actorsync.model.pair import Agreement, other
+from actorsync.model.row import ListingRows, decode, entries_of, rows_of
 from actorsync.planning.pairs.clocks import Clocks, tells_minutes
 from actorsync.planning.pairs.copies import copies_of
 from actorsync.planning.pairs.stamp import Stamp
@@ -46,6 +46,13 @@ class ScanMemory(Protocol):
     def children(self, directory: str) -> dict[str, Agreement]: ...
 
     def rows(self, directory: str) -> list[tuple[object, ...]]: ...
+
+
+@runtime_checkable
+class KnownByListing(Protocol):
+    """Optional for a side: its root is known by a listing, which need not be made again."""
+
+    async def identify_and_list(self) -> tuple[Root, Listing]: ...
 
 
 @define(eq=False)
@@ -76,17 +83,25 @@ class PairScanner:
     unsettled: set[str] = attrs.Factory(set)
     recover: Callable[[trio.MemorySendChannel[Fact]], Awaitable[set[str]]] | None = None
     """Puts right what a run that died has left in the middle, and returns the paths that it could not look at."""
+    will_change: Callable[[Side], object] = bool
+    """Is called with a side each time that something is found which may lead to a change of it."""
     scan: PairScan = attrs.Factory(PairScan)
     _stack: list[Below] = attrs.field(factory=list, init=False)
+    _listed: dict[Side, ListingRows] = attrs.field(factory=dict, init=False)
+    """The listings of the roots that were made already, until the scan takes them."""
 
     async def run(self, done: trio.MemorySendChannel[PairScan], facts: trio.MemorySendChannel[Fact]) -> None:
         """Scan once, and send all that was found. Raises `GuardRefused` if a root is no directory that can be read."""
         with holding(done, facts):
             if self.recover is not None:
                 self.unsettled |= await self.recover(facts)
-            for side, place in ((Side.SOURCE, self.source), (Side.TARGET, self.target)):
-                self.scan.roots[side] = await place.identify()
             self.scan.began_ns = self.wall_clock_ns()
+            for side, place in ((Side.SOURCE, self.source), (Side.TARGET, self.target)):
+                if isinstance(place, KnownByListing) and not self.is_partial:
+                    self.scan.roots[side], listing = await place.identify_and_list()
+                    self._listed[side] = rows_of(listing)
+                else:
+                    self.scan.roots[side] = await place.identify()
             self._stack += [Below(path) for path in self.begin_at]
             await self._walk(facts)
             if not self.draining.is_set():
@@ -126,6 +141,9 @@ class PairScanner:
         listed: dict[Side, ListingRows] = {side: ListingRows(below.path) for side in Side}
 
         async def list_side(side: Side) -> None:
+            if not below.path and (known := self._listed.pop(side, None)) is not None:
+                listed[side] = known
+                return
             (listed[side], *_) = await list_first(sides.on(side), [below.path])
 
         async with trio.open_nursery() as nursery:
@@ -328,6 +346,7 @@ class PairScanner:
                     events.append(Failed(Compare(pair.source, pair.target or pair.source), verdict.reason))
             case _:
                 self.scan.verdicts.append(verdict)
+                self.will_change(other(verdict.side))
         if verdict.verb is Verb.CONFLICT:
             names = (entry.path.rpartition("/")[2] for it in (listed.source, listed.target) for entry in it.entries)
             self.scan.names[pair.path] = frozenset(names) | listed.source.hidden | listed.target.hidden

@@ -18,6 +18,7 @@ from actorsync.model.operation import (
     Failed,
     Fault,
     Maintain,
+    MakeDirectory,
     Move,
     Operation,
     Remove,
@@ -26,7 +27,7 @@ from actorsync.model.operation import (
     Skipped,
 )
 
-__all__ = ["Steps"]
+__all__ = ["Steps", "as_done"]
 
 #: Operations of one kind that are given out together.
 _BATCH: Final = 50
@@ -100,3 +101,12 @@ def batches_of(operations: Sequence[Operation]) -> list[Batch]:
         else:
             last.append(operation)
     return [tuple(batch) for batch in batches]
+
+
+def as_done(operation: Operation) -> Done:
+    """Return the outcome that a plan shows for an operation that it does not do."""
+    match operation:
+        case Copy(source) | MakeDirectory(source) | Move(source):
+            return Done(operation, source, source)
+        case _:
+            return Done(operation)

@@ -59,6 +59,8 @@ class Plan:
     is_flat: bool = False
     warnings: tuple[str, ...] = ()
     fault: Callable[[str], str | None] = lambda _: None
+    follows_links: bool = False
+    """Whether the server may follow symbolic links, of which the protocol shows nothing."""
 
 
 def open_fsspec(location: Location, /) -> FsspecEndpoint:
@@ -144,7 +146,9 @@ def _smb_plan(
     arguments = {"host": location.host, "port": location.port or None, **arguments}
     if location.user:
         arguments["username"] = location.user
-    return Plan(partial(_smb, kind), f"/{location.path.strip('/')}", arguments, secrets, fault=smb_fault)
+    return Plan(
+        partial(_smb, kind), f"/{location.path.strip('/')}", arguments, secrets, fault=smb_fault, follows_links=True
+    )
 
 
 def _smb(kind: Any, **arguments: object) -> Any:
@@ -172,7 +176,7 @@ def _webdav_plan(
         if protocol == "webdav":
             warnings = ("the password and all files are sent unencrypted; use webdavs:// if the server supports it",)
     make = partial(_webdav, kind, location.user)
-    return Plan(make, location.path.strip("/"), arguments, secrets, warnings=warnings)
+    return Plan(make, location.path.strip("/"), arguments, secrets, warnings=warnings, follows_links=True)
 
 
 def _webdav(kind: Any, user: str, *, password: str | None = None, **arguments: object) -> Any:
@@ -211,6 +215,7 @@ class FsspecEndpoint:
         self._opening = trio.Lock()
         self._refusal: str | None = None
         self.outside = ""
+        self._finds_links = False
 
     @property
     def display(self) -> str:
@@ -224,6 +229,15 @@ class FsspecEndpoint:
         if found.problem is not None:
             raise GuardRefused(f"{self.display} cannot be listed: {found.problem.reason}")
         return Root(Entry("", Kind.DIRECTORY))
+
+    def find_links(self) -> None:
+        """Take note that it matters whether a directory may be a link. There is nothing to ask."""
+        self._finds_links = True
+
+    @property
+    def hides_links(self) -> bool:
+        """Whether a link may look like a directory."""
+        return self._finds_links and self._plan.follows_links
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FsspecSession]:

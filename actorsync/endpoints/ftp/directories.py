@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from actorsync.classes import frozen
-from actorsync.endpoints.ftp.looks.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.looks.listing import Lister, stored_differently
 from actorsync.endpoints.ftp.looks.names import NameCheck
 from actorsync.endpoints.ftp.looks.presence import Presence
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.symlinks import SymlinkFinder
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import ConnectionLost, OperationRefused
@@ -50,7 +51,7 @@ class Directories:
             paths, lambda path: (links.get(parent_of(path)) if path else None, self._is_suspect(path))
         ):
             if link is not None:
-                made += [link_refusal(link) for _ in group]
+                made += [link for _ in group]
             elif is_suspect:
                 made += [await self._make_odd(path) for path in group]
             else:

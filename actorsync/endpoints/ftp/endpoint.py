@@ -88,6 +88,7 @@ class FtpEndpoint:
         self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
         self.knowledge.case_folding.traits = self.traits
         self.knowledge.flights.traits = self.traits
+        self.knowledge.links.is_wanted |= self.knowledge.finds_links
 
     @property
     def capabilities(self) -> Capabilities:
@@ -117,6 +118,16 @@ class FtpEndpoint:
     def begin_pass(self) -> None:
         """Forget what was seen of the tree."""
         self.knowledge.begin_pass()
+
+    def find_links(self) -> None:
+        """Tell links from directories by all that the server shows, and change nothing through one."""
+        self.knowledge.links.is_wanted = True
+
+    @property
+    def hides_links(self) -> bool:
+        """Whether a link may still look like a directory."""
+        links = self.knowledge.links
+        return links.is_wanted and links.hides(self.knowledge.greeting)
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
@@ -249,7 +260,7 @@ class FtpEndpoint:
             self._refusal = f"{self.display}: {refused}"
             raise LoginRefused(self._refusal) from None
         known = self.knowledge
-        known.features = await control.play(ask.introduce())
+        known.features = await control.play(ask.introduce(asks_perm=known.links.is_wanted))
         known.greeting = greeting
         if known.has_mlsd is None:
             known.has_mlsd = known.features.has_mlst

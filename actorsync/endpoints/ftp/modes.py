@@ -11,9 +11,8 @@ import attrs
 
 from actorsync.classes import frozen
 from actorsync.endpoints.contract import Upload
-from actorsync.endpoints.ftp.looks.listing import SymlinkFinder
+from actorsync.endpoints.ftp.looks.symlinks import SymlinkFinder
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
-from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.protocols.ftp import dialogues
@@ -82,7 +81,7 @@ class ModeSetter:
             if why := connection.fault(entry.path):
                 results[index] = OperationRefused(why)
             elif link := links.get(parent_of(entry.path)):
-                results[index] = link_refusal(link)
+                results[index] = link
             elif entry.mode is None or not self._can_name(entry.path):
                 results[index] = attrs.evolve(entry, mode=None)
         if connection.known.has_mlsd:

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from actorsync.classes import frozen
 from actorsync.endpoints.contract import Relocation
-from actorsync.endpoints.ftp.looks.listing import SymlinkFinder
 from actorsync.endpoints.ftp.looks.presence import Facts, is_changed, note_times
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.symlinks import SymlinkFinder
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
-from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, name_of, parent_of
 from actorsync.planning.temporary_names import oddness
@@ -48,11 +47,11 @@ class Mover:
                 self._connection.known.case_folding.give_up(relocations[index].entry.path)
         return [results[index] for index in range(len(relocations))]
 
-    async def _why_not_moved(self, item: Relocation, links: Mapping[str, str]) -> OperationRefused | None:
+    async def _why_not_moved(self, item: Relocation, links: Mapping[str, OperationRefused]) -> OperationRefused | None:
         """Return why a file cannot be moved, as far as its names show."""
         for path in (item.entry.path, item.path):
             if parent_of(path) in links:
-                return link_refusal(links[parent_of(path)])
+                return links[parent_of(path)]
             if why := self._connection.fault(path):
                 return OperationRefused(why)
         kept = self._connection.known.kept_traits | oddness(name_of(item.entry.path))

@@ -15,13 +15,12 @@ import trio
 
 from actorsync.classes import frozen
 from actorsync.endpoints.contract import Staged
-from actorsync.endpoints.ftp.looks.listing import SymlinkFinder
 from actorsync.endpoints.ftp.looks.presence import Looker
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.symlinks import SymlinkFinder
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.releases import Publication, Published
 from actorsync.endpoints.shared.paths import aside_of
-from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.planning.publishing.steps import BackStep, Seen, Step, is_alike, step_back, step_to_publish
@@ -125,7 +124,7 @@ class Publisher:
             link = next((links[parent_of(path)] for path in of if parent_of(path) in links), None)
             why = next(filter(None, map(connection.fault, of)), None)
             if link is not None:
-                refusals[index] = link_refusal(link)
+                refusals[index] = link
             elif why:
                 refusals[index] = OperationRefused(why)
             elif (taken := await self._spellings.claim(item.staged.path)) is not None:

@@ -2,7 +2,8 @@
 
 1. ``EPSV`` and ``MLST`` (or ``SIZE`` and ``MDTM``) in one write; the data connection;
 2. ``RETR``, and the bytes;
-3. when as many have come as the file had: the end of the data, the server's ``226``, and once more what the file is.
+3. when as many have come as the file had: the end of the data, the server's ``226``, and once more what the file is;
+   that is asked before the ``226``, where the server takes commands in a row: ProFTPD sends it only after our close.
 
 The end of a data connection is no proof: every server answers ``226`` also for a transfer that was cut short on the
 way. So a file is whole when it has the size that the server reported, before and after.
@@ -148,6 +149,21 @@ class Reader:
         """Ask once more what a file is. Returns None when there is no file, or the server does not say."""
         return await self._described(path, await self._connection.control.exchange(self._questions(path)))
 
+    async def begin_look(self, path: str) -> int:
+        """Ask what a file is while the end of its transfer is still to be told. Returns how many replies follow that.
+
+        There are none where the server may mind: then `look_at` asks afterwards.
+        """
+        if not self._connection.asks_ahead:
+            return 0
+        questions = self._questions(path)
+        await self._connection.control.send(questions)
+        return len(questions)
+
+    async def end_look(self, path: str, count: int) -> Entry | None:
+        """Read the replies to `begin_look`, and return as `look_at` does."""
+        return await self._described(path, [await self._connection.control.reply() for _ in range(count)])
+
 
 @frozen
 class Hasher:
@@ -184,6 +200,8 @@ class Download(Content):
     _received: int = attrs.field(init=False)
     """How far the file was received, from its beginning."""
     _is_stopped: bool = False
+    _looks: int = attrs.field(default=0, init=False)
+    """How many replies are due that tell what the file is now."""
 
     def __attrs_post_init__(self) -> None:
         self._received = self.start
@@ -213,19 +231,25 @@ class Download(Content):
         Returns False also when the server has more than the file had, or does not confirm that it has sent all of it.
         Raises `ConnectionLost` when many bytes were not read.
         """
-        if not self._is_stopped and not await self._end():
+        if not self._is_stopped and not await self._end(looks=True):
             if not self.is_answered:
                 raise ConnectionLost("reading was stopped in the middle of a file")
             return False
-        return await self._reader.look_at(self.entry.path) == self.entry
+        path, count = self.entry.path, self._looks
+        self._looks = 0
+        now = await (self._reader.end_look(path, count) if count else self._reader.look_at(path))
+        return now == self.entry
 
     async def stop(self) -> None:
         """Discard the rest, if there is any, so that the session can be used again."""
         if not self._is_stopped:
             await self._end()
 
-    async def _end(self) -> bool:
-        """Receive up to the end of the transfer. Returns whether the server has sent exactly the whole file."""
+    async def _end(self, *, looks: bool = False) -> bool:
+        """Receive up to the end of the transfer. Returns whether the server has sent exactly the whole file.
+
+        With ``looks``, it is asked at once what the file is now.
+        """
         self._is_stopped = True
         rest = self.entry.size - self._received
         count = 0
@@ -235,7 +259,7 @@ class Download(Content):
             # More than the rest may be all of the file: REST was ignored in silence.
             self._connection.known.ignores_restart |= self.start > 0 and count > rest
             if not piece:
-                reply = await self._final_reply(is_whole=count >= rest)
+                reply = await self._final_reply(is_whole=count >= rest, looks=looks and count == rest)
                 return count == rest and (reply is None or reply.is_positive)
         return False
 
@@ -248,7 +272,7 @@ class Download(Content):
         except ConnectionLost:
             return b""
 
-    async def _final_reply(self, *, is_whole: bool) -> Reply | None:
+    async def _final_reply(self, *, is_whole: bool, looks: bool = False) -> Reply | None:
         """Read how the server has ended the transfer; None when its first reply said so.
 
         After a transfer that was cut off, the reply comes soon or never.
@@ -256,6 +280,8 @@ class Download(Content):
         self._connection.close_data()
         if self.is_answered:
             return None
+        if looks:
+            self._looks = await self._reader.begin_look(self.entry.path)
         control = self._connection.control
         reply = checked("RETR", await control.reply(None if is_whole else control.timeouts.after_error))
         self.is_answered = True

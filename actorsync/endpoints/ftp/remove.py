@@ -8,12 +8,11 @@ from typing import Final
 
 from actorsync.classes import frozen
 from actorsync.endpoints.ftp.directories import Directories
-from actorsync.endpoints.ftp.looks.listing import SymlinkFinder
 from actorsync.endpoints.ftp.looks.presence import Presence, is_changed, note_times
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.symlinks import SymlinkFinder
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.paths import aside_of, is_above, trial_beside
-from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
 from actorsync.protocols.ftp import dialogues
@@ -87,7 +86,7 @@ class Remover:
         for entry in entries:
             why = self._connection.fault(entry.path) or ("the root is never removed" if is_above(entry.path) else None)
             if parent_of(entry.path) in links:
-                refusals[entry] = link_refusal(links[parent_of(entry.path)])
+                refusals[entry] = links[parent_of(entry.path)]
             elif why:
                 refusals[entry] = OperationRefused(why)
         return refusals

@@ -8,12 +8,14 @@ from contextlib import AbstractAsyncContextManager
 from actorsync.endpoints.content_hash import ContentHash
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.directories import Directories
-from actorsync.endpoints.ftp.looks.listing import Lister, SymlinkFinder
+from actorsync.endpoints.ftp.looks.listing import Lister
+from actorsync.endpoints.ftp.looks.places import Places
 from actorsync.endpoints.ftp.looks.presence import Looker, Presence
 from actorsync.endpoints.ftp.looks.probe import Prober
 from actorsync.endpoints.ftp.looks.restart import PartReader, RestartProbe
 from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.symlinks import SymlinkFinder
 from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.move import Mover
 from actorsync.endpoints.ftp.publish import Publisher
@@ -51,8 +53,9 @@ class FtpSession:
         self.connection = connection
         self.keep_alive = connection.keep_alive
         self._warnings = warnings
-        self._lister = Lister(connection)
-        symlinks = SymlinkFinder(connection, self._lister)
+        places = Places(connection)
+        self._lister = Lister(connection, places)
+        symlinks = SymlinkFinder(connection, self._lister, places)
         presence = Presence(connection, self._lister)
         sizes = Sizes(connection, self._lister)
         prober = Prober(connection, sizes)

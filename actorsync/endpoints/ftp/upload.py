@@ -19,18 +19,18 @@ import attrs
 
 from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
-from actorsync.endpoints.ftp.looks.listing import Lister, SymlinkFinder, stored_differently
+from actorsync.endpoints.ftp.looks.listing import Lister, stored_differently
 from actorsync.endpoints.ftp.looks.names import NameCheck
 from actorsync.endpoints.ftp.looks.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
+from actorsync.endpoints.ftp.looks.symlinks import SymlinkFinder
 from actorsync.endpoints.ftp.modes import ModeSetter
 from actorsync.endpoints.ftp.rename import Renamer
 from actorsync.endpoints.ftp.resume import Resumer
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.seam import refused_to_continue
-from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.planning.temporary_names import oddness, signature
@@ -133,7 +133,7 @@ class Uploader:
             _, replies = await connection.open_data(self._symlinks.lines(directories))
             if links := await self._symlinks.read(directories, replies):
                 connection.close_data()
-                return link_refusal(*links.values())
+                return next(iter(links.values()))
             if connection.data is None:  # a listing has used it up
                 await connection.open_data()
             if upload.start and (refusal := await self._resumer.begin(upload)):

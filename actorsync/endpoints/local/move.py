@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
+from collections.abc import Callable
 from typing import Final
 
 from actorsync.endpoints.contract import Relocation
@@ -16,6 +18,10 @@ __all__ = ["link", "look", "move"]
 
 #: Errors of a file system that has no hard links.
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+#: RENAME_NOREPLACE of renameat2(2), and its errors on a kernel or a file system that does not know it.
+_NO_REPLACE: Final = 1
+_NO_EXCLUSIVE_RENAME: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 def move(walk: Walk, other: Walk, names: Names, item: Relocation) -> Entry:
@@ -44,11 +50,46 @@ def move(walk: Walk, other: Walk, names: Names, item: Relocation) -> Entry:
 
 
 def _rename(old_directory: int, old_name: str, directory: int, name: str) -> None:
-    """Rename by link and unlink, so that the kernel replaces nothing. In between, the file has both names."""
+    """Rename, so that the kernel replaces nothing: in one step on Linux, where the file system can do that.
+
+    Otherwise by link and unlink: in between, the file has both names, and a program that replaces it under the old one
+    just then loses what it wrote.
+    """
+    if _rename_at_once(old_directory, old_name, directory, name):
+        return
     if link(old_directory, old_name, directory, name):
         os.unlink(old_name, dir_fd=old_directory)
     else:
         os.rename(old_name, name, src_dir_fd=old_directory, dst_dir_fd=directory)
+
+
+def _rename_at_once(old_directory: int, old_name: str, directory: int, name: str) -> bool:
+    """Rename without replacing anything, by renameat2(2); return False if the system or the file system cannot."""
+    call = _exclusive_rename()
+    if call is None:
+        return False
+    number = call(old_directory, os.fsencode(old_name), directory, os.fsencode(name))
+    if number in _NO_EXCLUSIVE_RENAME:
+        return False
+    if number:
+        raise OSError(number, os.strerror(number), old_name, None, name)
+    return True
+
+
+@functools.cache
+def _exclusive_rename() -> Callable[[int, bytes, int, bytes], int] | None:
+    """Return renameat2(2), which then returns its error number, or 0; None where there is no such call."""
+    import ctypes  # only where a file is moved
+
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # not Linux, or a C library older than glibc 2.28
+        return None
+
+    def rename(old_directory: int, old_name: bytes, directory: int, name: bytes) -> int:
+        return 0 if call(old_directory, old_name, directory, name, _NO_REPLACE) == 0 else ctypes.get_errno()
+
+    return rename
 
 
 def link(old_directory: int, old_name: str, directory: int, name: str) -> bool:

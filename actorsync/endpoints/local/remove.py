@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from actorsync.endpoints.local.openat import Walk, entry_of, shown
 from actorsync.errors import OperationRefused
-from actorsync.model.entry import Entry, Kind
+from actorsync.model.entry import Entry, Kind, ancestors
 
 __all__ = ["remove", "unlink"]
 
@@ -33,10 +34,20 @@ def remove(walk: Walk, entry: Entry) -> bool:
 
 
 def unlink(walk: Walk, temporary: str) -> bool:
-    """Remove a temporary in any state."""
+    """Remove a temporary in any state. Below a file there is nothing; a link to a directory is not followed."""
     try:
         directory, name = walk.parent(temporary)
         os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         pass
+    except NotADirectoryError:
+        if not any(_is_file(walk, path) for path in ancestors(temporary)):
+            raise
     return True
+
+
+def _is_file(walk: Walk, path: str) -> bool:
+    try:
+        return stat.S_ISREG(walk.status(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

@@ -49,7 +49,11 @@ def commit(tree: MemoryTree, staged: Staged) -> Entry:
 
 
 def move(tree: MemoryTree, item: Relocation) -> Entry:
-    """Rename an unchanged file to a free name, unless an earlier call did."""
+    """Rename an unchanged file to a free name, unless an earlier call did.
+
+    As on a server, the check and the rename are two steps, and the rename goes by names: what has a name by then moves.
+    It never replaces anything.
+    """
     tree.check_trouble(item.path)
     node, there = tree.find(item.entry.path), tree.find(item.path)
     if node is None and there is not None and _is_as(item.entry, tree.entry(item.path, there)):
@@ -59,6 +63,12 @@ def move(tree: MemoryTree, item: Relocation) -> Entry:
     if not _is_as(item.entry, tree.entry(item.entry.path, node)):
         raise OperationRefused(f"{item.entry.path!r} was changed by another program: not moved")
     if there is not None:
+        raise OperationRefused(f"cannot move to {item.path!r}: the name is taken")
+    tree.in_between()
+    node = tree.find(item.entry.path)
+    if node is None:
+        raise OperationRefused(f"{item.entry.path!r} is gone")
+    if tree.find(item.path) is not None:
         raise OperationRefused(f"cannot move to {item.path!r}: the name is taken")
     tree.rename(item.entry.path, item.path)
     return tree.entry(item.path, node)

@@ -61,8 +61,8 @@ class MemoryEndpoint(MemoryTree):
 
     A test may set at any time: ``capacity``, the size of the disk in bytes; ``device``, the number of the disk that
     holds the root; ``trouble``, the error that a session gets when it stores, makes, removes or opens a path;
-    ``can_resume``, whether uploads can be continued; ``pieces``, how many pieces a file is written in;
-    ``capabilities``.
+    ``can_resume``, whether uploads can be continued; ``pieces``, how many pieces a file is written in; ``in_between``,
+    what another program does between the check and the rename of a move; ``capabilities``.
     """
 
     def __init__(

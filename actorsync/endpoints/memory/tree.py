@@ -50,6 +50,10 @@ class Special:
 Node: TypeAlias = File | Directory | Special
 
 
+def _nothing() -> None:
+    """Let nothing happen."""
+
+
 class MemoryTree:
     """Files and directories, and the two ways to change them: as another program, or as a session.
 
@@ -79,6 +83,8 @@ class MemoryTree:
         self.pieces = 3
         #: The directory beside the root that sessions may use; "" if the root has no directory above it.
         self.outside = "../.trash"
+        #: Called in every move, between its check and its rename: what another program does just then comes in between.
+        self.in_between: Callable[[], None] = _nothing
         self._now, self.precision_ns, self._inodes, self._fold = now, precision_ns, inodes, fold
         self._next_inode = itertools.count(1).__next__
         self._root: Directory | None = self._new_directory() if exists else None

@@ -11,6 +11,7 @@ from actorsync.endpoints.contract import (
     Admit,
     Capabilities,
     Content,
+    FindsLinks,
     ReadSession,
     Relocation,
     Session,
@@ -76,6 +77,16 @@ class EndpointWrapper(Generic[_SourceT]):
         """Tell the real place whether another run is logged in as the same user."""
         if isinstance(self.real, ToldOfLogins):
             self.real.note_others(are_logged_in)
+
+    def find_links(self) -> None:
+        """Have the real place tell links from directories."""
+        if isinstance(self.real, FindsLinks):
+            self.real.find_links()
+
+    @property
+    def hides_links(self) -> bool:
+        """Whether a link may look like a directory of the real place."""
+        return isinstance(self.real, FindsLinks) and self.real.hides_links
 
 
 class ReadSessionWrapper(ReadSession):

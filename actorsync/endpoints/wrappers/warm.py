@@ -51,6 +51,7 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
     """The logins that it may have, and is told how many there are."""
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _idle: list[_Held] = attrs.field(factory=list, init=False)
+    _prepared: _Held | None = attrs.field(default=None, init=False)
     _open: set[_Held] = attrs.field(factory=set, init=False)
     _ending: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -61,7 +62,7 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
         async with keeping_logins(self.real), trio.open_nursery() as self._nursery:
             task_status.started()
             await self._ending.wait()
-            idle = [*self._idle]
+            idle = [*self._idle, *([] if self._prepared is None else [self._prepared])]
             with trio.move_on_after(_GOODBYE):
                 for held in idle:
                     held.close()
@@ -97,6 +98,14 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
         """The number of sessions that are open or being opened."""
         return len(self._open)
 
+    def prepare(self) -> None:
+        """Begin to open a session for the next user, unless one is idle or on its way. Does not wait.
+
+        An error is for that user, as if it had opened the session itself.
+        """
+        if not self._idle and self._prepared is None:
+            self._prepared = self._opened()
+
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Session]:
         """Take an idle session, or open one. It is the session of the real endpoint itself."""
@@ -124,9 +133,7 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
             except trio.Cancelled:
                 await held.abort()
                 raise
-        assert self._nursery is not None, "a session is opened while `run` does not go on"
-        held = _Held(self.real, self.idle)
-        self._nursery.start_soon(self._hold, held)
+        held, self._prepared = self._prepared or self._opened(), None
         try:
             await held.settled.wait()
         except trio.Cancelled:
@@ -134,6 +141,12 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
             raise
         if held.error is not None:
             raise held.error
+        return held
+
+    def _opened(self) -> _Held:
+        assert self._nursery is not None, "a session is opened while `run` does not go on"
+        held = _Held(self.real, self.idle)
+        self._nursery.start_soon(self._hold, held)
         return held
 
     async def _hold(self, held: _Held) -> None:

@@ -254,17 +254,19 @@ def drop_conflict(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("DELETE FROM conflicts WHERE path = ?", (encode(path),))
 
 
-def write_intents(connection: sqlite3.Connection, paths: Iterable[str], side: Side, source: Entry | None) -> None:
-    """Record names that may be on a side from now on, and the file that they are for.
+def write_intents(
+    connection: sqlite3.Connection, paths: Iterable[str], side: Side, source: Entry | None, over: Entry | None
+) -> None:
+    """Record names that may be on a side from now on, the file that they are for, and what is set aside for it.
 
     A mirror of the same name sweeps its temporaries unseen, and must not take for one what is set aside on the target.
     """
-    final = size = mtime = None
-    if source is not None:
-        final = encode(source.path)
-        if source.kind is Kind.FILE:
-            size, mtime = fit(source.size), fit(source.mtime_ns)
+    final = None if source is None else encode(source.path)
     for path in paths:
+        kept = over if is_aside(path) else source
+        size = mtime = None
+        if kept is not None and kept.kind is Kind.FILE:
+            size, mtime = fit(kept.size), fit(kept.mtime_ns)
         if side is Side.TARGET and not is_aside(path):
             connection.execute(_INTEND_TEMPORARY, (encode(path), final, size, mtime))
         else:

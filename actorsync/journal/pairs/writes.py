@@ -65,8 +65,8 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
                 rows.add_doubt(connection, move.target.path, Doubt.missing(move.side))
         case Skipped(operation=Move(target=before) as move):
             rows.take_doubt(connection, before.path, Doubt.missing(move.side))
-        case Intended(temporaries, source, side=side):
-            rows.write_intents(connection, temporaries, side, source)
+        case Intended(temporaries, source, over=over, side=side):
+            rows.write_intents(connection, temporaries, side, source, over)
         case Swept(temporaries, side=side):
             rows.drop_intents(connection, temporaries, side)
         case Conflicted(conflict):

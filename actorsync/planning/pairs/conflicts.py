@@ -113,5 +113,6 @@ def _both(stays: Conflict, sides: dict[Side, Entry], known: Known, rule: PairRul
     copies = [Copy(copied, side=other(losing))]
     if keeping.kind is Kind.FILE:
         copies.append(Copy(keeping, side=losing))
+    makes = MakeDirectory(keeping, side=losing) if keeping.kind is Kind.DIRECTORY else None
     text = f"in conflict: both versions are kept, that of the {losing.value} as {name!r}"
-    return Resolution(aside=aside, copies=tuple(copies), text=text)
+    return Resolution(aside=aside, makes=makes, copies=tuple(copies), text=text)

@@ -13,7 +13,7 @@ from actorsync.model.operation import Side
 __all__ = ["conflict_name", "copies_of"]
 
 _MOST_BYTES: Final = 255
-_MARK: Final = r"\.conflict-(?:source|target)-\d{8}-\d{4}(?:-\d+)?"
+_COPY: Final = re.compile(r"(.*)(\.conflict-(?:source|target)-\d{8}-\d{4}(?:-\d+)?)(.*)", re.DOTALL)
 
 
 def conflict_name(name: str, side: Side, when_ns: int, taken: Container[str]) -> str:
@@ -22,15 +22,12 @@ def conflict_name(name: str, side: Side, when_ns: int, taken: Container[str]) ->
     The version was found on ``side`` at ``when_ns``, in nanoseconds since the epoch; the name has UTC. A name that is
     ``taken`` gets a number. It has at most 255 bytes: the end of a long stem is left out.
     """
-    stem, dot, ending = name.rpartition(".")
-    if not stem.strip(".") or len(ending) > 20:
-        stem, dot, ending = name, "", ""
+    stem, ending = _parts(name)
     stamp = time.strftime("%Y%m%d-%H%M", time.gmtime(when_ns // 1_000_000_000))
     number = 1
     while True:
         mark = f".conflict-{side.value}-{stamp}" + (f"-{number}" if number > 1 else "")
-        room = _MOST_BYTES - len(_encoded(mark + dot + ending))
-        found = f"{_shortened(stem, room)}{mark}{dot}{ending}"
+        found = _marked(stem, mark, ending)
         if found not in taken:
             return found
         number += 1
@@ -38,12 +35,26 @@ def conflict_name(name: str, side: Side, when_ns: int, taken: Container[str]) ->
 
 def copies_of(path: str, entries: Iterable[Entry]) -> list[Entry]:
     """Return those of the entries that are conflict copies of a file, by their names."""
-    name = name_of(path)
+    stem, ending = _parts(name_of(path))
+    found = []
+    for entry in entries:
+        name = name_of(entry.path)
+        copy = _COPY.fullmatch(name) if entry.kind is Kind.FILE else None
+        if copy is not None and copy[3] == ending and _marked(stem, copy[2], ending) == name:
+            found.append(entry)
+    return found
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Return the name without its ending, and the ending with its dot; "" if it has none."""
     stem, dot, ending = name.rpartition(".")
     if not stem.strip(".") or len(ending) > 20:
-        stem, dot, ending = name, "", ""
-    pattern = re.compile(re.escape(stem) + _MARK + re.escape(dot + ending))
-    return [it for it in entries if it.kind is Kind.FILE and pattern.fullmatch(name_of(it.path))]
+        return name, ""
+    return stem, dot + ending
+
+
+def _marked(stem: str, mark: str, ending: str) -> str:
+    return _shortened(stem, _MOST_BYTES - len(_encoded(mark + ending))) + mark + ending
 
 
 def _encoded(text: str) -> bytes:

@@ -7,6 +7,7 @@ finds what it relies on, whichever side has it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import attrs
@@ -18,7 +19,7 @@ from actorsync.model.pair import Agreement, other
 from actorsync.planning.pairs.states import State
 from actorsync.planning.pairs.verdicts import Verb, Verdict
 
-__all__ = ["Outline", "order", "renamed", "settle", "to_confirm"]
+__all__ = ["Outline", "order", "renamed", "settle", "to_confirm", "without_staying"]
 
 _TOPS: Final = (Verb.GONE_DIRECTORY, Verb.REPLACE_DIRECTORY)
 _STAYING: Final = (Verb.LEAVE, Verb.CONFLICT)
@@ -30,7 +31,7 @@ def settle(verdicts: Sequence[Verdict], staying: Collection[str]) -> list[Verdic
 
     ``staying`` are paths of entries that stay for a reason that no verdict has: what is left out, what could not be
     listed. A directory with a changed entry in it is made again where it is gone. One that was replaced by a file, and
-    in which something stays, is in conflict with all that is in it.
+    in which something stays, is in conflict. What is in it follows once that is decided: see `without_staying`.
     """
     tops = {it.path: it for it in verdicts if it.verb in _TOPS}
     if not tops:
@@ -43,8 +44,6 @@ def settle(verdicts: Sequence[Verdict], staying: Collection[str]) -> list[Verdic
     settled: list[Verdict] = []
     for verdict in verdicts:
         path = verdict.path
-        if not in_conflict.isdisjoint(ancestors(path)):
-            continue
         if path in in_conflict:
             settled.append(attrs.evolve(verdict, verb=Verb.CONFLICT, is_blocked=path not in returning))
         elif verdict.verb is Verb.GONE_DIRECTORY and path in returning:
@@ -52,6 +51,11 @@ def settle(verdicts: Sequence[Verdict], staying: Collection[str]) -> list[Verdic
         elif verdict.verb is not Verb.GONE_DIRECTORY or path not in kept:
             settled.append(verdict)
     return settled
+
+
+def without_staying(verdicts: Sequence[Verdict], staying: AbstractSet[str]) -> list[Verdict]:
+    """Return the verdicts that are no conflicts, and not about what is in a directory whose conflict stays."""
+    return [it for it in verdicts if it.verb is not Verb.CONFLICT and staying.isdisjoint(ancestors(it.path))]
 
 
 def _directories_of(paths: Iterable[str], tops: Mapping[str, Verdict]) -> set[str]:
@@ -64,7 +68,7 @@ def to_confirm(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
     Without what is in a directory that is gone itself, or is a file now.
     """
-    gone = {it.path for it in verdicts if it.verb in _TOPS}
+    gone = {it.path for it in verdicts if it.verb in {*_TOPS, Verb.CONFLICT}}
     return [
         it for it in verdicts if it.verb in {Verb.REMOVE, Verb.GONE_DIRECTORY} and gone.isdisjoint(ancestors(it.path))
     ]

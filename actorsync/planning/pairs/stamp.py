@@ -16,28 +16,34 @@ from actorsync.classes import frozen
 __all__ = ["Stamp"]
 
 _LENGTH: Final = 8
+#: Stands in the journal for a stamp that is not there: the run was to leave the first one of all.
+_NONE: Final = "-"
 
 
 @frozen
 class Stamp:
     """What a journal knows of the stamp. ``mark`` is that of the pair of trees, ``tokens`` are those that may be there.
 
-    There are two tokens while a run changes something: it may die before its stamp is there, or after.
+    There are two tokens while a run changes something: it may die before its stamp is there, or after. The first run
+    of all has one, and ``may_lack``: none may be there.
     """
 
     mark: str
     tokens: tuple[str, ...] = ()
+    may_lack: bool = False
 
     @classmethod
     def from_text(cls, text: str) -> Stamp | None:
         """Return what `text` of an earlier run says; None if it says nothing."""
         words = text.split()
-        return cls(words[0], tuple(words[1:])) if words and len(words[0]) == _LENGTH else None
+        if not words or len(words[0]) != _LENGTH:
+            return None
+        return cls(words[0], tuple(it for it in words[1:] if it != _NONE), may_lack=_NONE in words[1:])
 
     @property
     def text(self) -> str:
         """What the journal keeps."""
-        return " ".join((self.mark, *self.tokens))
+        return " ".join((self.mark, *([_NONE] if self.may_lack else []), *self.tokens))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,12 +62,15 @@ class Stamp:
 
     def followed_by(self, token: str) -> Stamp:
         """Return the stamp while a run changes something: the old one, or the new one, may be there."""
-        return Stamp(self.mark, (*self.tokens[-1:], token[:_LENGTH]))
+        may_lack = self.may_lack or not self.tokens
+        return Stamp(self.mark, (*self.tokens[-1:], token[:_LENGTH]), may_lack)
 
     def settled(self) -> Stamp:
         """Return the stamp at the end of that run."""
         return Stamp(self.mark, self.tokens[-1:])
 
     def is_shown(self, names: Sequence[str]) -> bool:
-        """Return whether the target shows a stamp of the last run."""
-        return not set(self.names).isdisjoint(names)
+        """Return whether the target shows what the last run has left: one of its stamps, or none if it may lack one."""
+        if not set(self.names).isdisjoint(names):
+            return True
+        return self.may_lack and not self.others(names)

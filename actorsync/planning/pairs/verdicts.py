@@ -232,3 +232,4 @@ def _judge_one_directory(pair: Pair, side: Side) -> Iterator[Verdict | Below]:
         yield below
     else:
         yield Verdict(Verb.CONFLICT, pair, reason=_WITH_DIRECTORY)
+        yield below

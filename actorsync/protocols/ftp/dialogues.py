@@ -112,28 +112,31 @@ def protect_data() -> Dialogue[None]:
         raise LoginRefused(f'the server does not protect data connections: PROT P was answered with "{prot}"')
 
 
+#: The facts that are read. Some servers send ``unique`` only on request.
+_FACTS: Final = "type;size;modify;unique;unix.mode;"
 _INTRODUCTION = tuple(
     command_line(verb, argument)
     # OPTS UTF8 ON is for IIS and old servers, which otherwise use a code page. Other servers refuse it without harm.
-    # OPTS MLST requests the facts that are read. Some servers send ``unique`` only on request.
     for verb, argument in (
         ("FEAT", None),
         ("TYPE", "I"),
         ("PWD", None),
         ("OPTS", "UTF8 ON"),
-        ("OPTS", "MLST type;size;modify;unique;unix.mode;"),
     )
 )
 
 
-def introduce() -> Dialogue[Features]:
+def introduce(*, asks_perm: bool = False) -> Dialogue[Features]:
     """Ask for the server's features, and set binary mode and UTF-8. One flight, once after each login.
+
+    With ``asks_perm``, listings are to have the fact ``perm`` as well, which ProFTPD needs to tell links.
 
     Raises:
         ProtocolError: The server has no binary mode. Without it, contents and sizes would be wrong.
         ConnectionLost: The server refuses binary mode for now.
     """
-    feat, binary, directory, *_ = yield from exchange([_INTRODUCTION])
+    wanted = command_line("OPTS", f"MLST {_FACTS}perm;" if asks_perm else f"MLST {_FACTS}")
+    feat, binary, directory, *_ = yield from exchange([(*_INTRODUCTION, wanted)])
     if not binary.is_positive:
         kind = ConnectionLost if binary.is_transient else ProtocolError
         raise kind(f"the server refuses binary mode: {binary}")

@@ -21,7 +21,16 @@ from actorsync.model.text import display, shorten
 from actorsync.protocols.ftp.replies import parse_mdtm_time
 from actorsync.protocols.ftp.wire import Reply
 
-__all__ = ["ListedEntry", "ParsedListing", "mlst_entry", "mlst_kind", "parse_list", "parse_mlsd", "shows_name"]
+__all__ = [
+    "ListedEntry",
+    "ParsedListing",
+    "disguised_links",
+    "mlst_entry",
+    "mlst_kind",
+    "parse_list",
+    "parse_mlsd",
+    "shows_name",
+]
 
 _SHOWN = 200  # characters of a line in a problem
 _MAX_PROBLEMS = 20  # so that 100,000 lines in an unknown format do not become 100,000 problems
@@ -32,7 +41,8 @@ class ListedEntry:
     """One name in a directory, as the server describes it. A fact that it does not send is None.
 
     Only files have a size. Entries of LIST never have a time. ``mode`` has the nine permission bits. ``unique``
-    identifies a file or directory under all of its names (RFC 3659 section 7.5.2). Neither takes part in comparisons.
+    identifies a file or directory under all of its names (RFC 3659 section 7.5.2). ``perm`` is what may be done with it
+    (section 7.5.5). None of these takes part in comparisons.
     """
 
     name: str
@@ -41,6 +51,7 @@ class ListedEntry:
     mtime_ns: int | None = None
     mode: int | None = attrs.field(default=None, eq=False)
     unique: str | None = attrs.field(default=None, eq=False)
+    perm: str = attrs.field(default="", eq=False)
 
 
 @frozen
@@ -59,6 +70,19 @@ class ParsedListing:
     problems: tuple[str, ...]
     is_dos: bool = attrs.field(default=False, eq=False)
     """Whether every line was in DOS form. Such listings have no dot entries."""
+    own_perm: str = attrs.field(default="", eq=False)
+    """What may be done with the directory itself, as far as its own entry tells."""
+
+
+def disguised_links(parsed: ParsedListing) -> set[str]:
+    """Return the names of directories that have the permissions of files, if another directory has those of one.
+
+    So ProFTPD shows links to directories where it is told to hide them.
+    """
+    directories = [entry for entry in parsed.entries if entry.kind is Kind.DIRECTORY]
+    if not any("e" in perm or "l" in perm for perm in (parsed.own_perm, *(it.perm for it in directories))):
+        return set()
+    return {it.name for it in directories if not _FILE_PERM.isdisjoint(it.perm) and _DIRECTORY_PERM.isdisjoint(it.perm)}
 
 
 def shows_name(name: str, names: Collection[str], *, shows_dots: bool) -> bool:
@@ -88,6 +112,10 @@ def parse_list(data: bytes) -> ParsedListing:
 
 _FORBIDDEN = re.compile(r"[/\0\r\n]")
 
+#: Permissions that only a file has, and those that only a directory has.
+_FILE_PERM = frozenset("arw")
+_DIRECTORY_PERM = frozenset("celmp")
+
 
 class _NotUnderstoodError(Exception):
     """Raised with the reason when a line is no entry."""
@@ -96,7 +124,7 @@ class _NotUnderstoodError(Exception):
 def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dots: int) -> ParsedListing:
     problems: list[str] = []
     entries: list[ListedEntry] = []
-    dots: set[str] = set()
+    dots: dict[str, str] = {}
     lines = _lines(data, problems)
     for line in lines:
         try:
@@ -104,7 +132,7 @@ def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dot
             if entry is None:
                 continue
             if entry.kind is Kind.DIRECTORY and entry.name in {".", ".."}:
-                dots.add(entry.name)
+                dots[entry.name] = entry.perm
                 continue
             _check_name(entry.name)
         except _NotUnderstoodError as error:
@@ -122,6 +150,7 @@ def _parse(data: bytes, read: Callable[[str], ListedEntry | None], *, needed_dot
         is_whole=not problems,
         problems=tuple(problems),
         is_dos=needed_dots == 2 and bool(lines) and all(map(_DOS.fullmatch, lines)),
+        own_perm=dots.get(".", ""),
     )
 
 
@@ -175,7 +204,8 @@ def _mlsd_entry(line: str) -> ListedEntry:
     if (type_ := facts.get("type", "").lower()) == "":
         raise _NotUnderstoodError("an entry without a type")
     if dot := _MLSD_DOTS.get(type_):
-        return ListedEntry(dot, Kind.DIRECTORY)  # some servers send the full path as its name
+        # Some servers send the full path as its name.
+        return ListedEntry(dot, Kind.DIRECTORY, perm=facts.get("perm", "").lower())
     is_link = type_.startswith(_MLSD_LINKS)
     kind = Kind.LINK if is_link else _MLSD_KINDS.get(type_, Kind.OTHER)
     size = facts.get("size") if kind is Kind.FILE else None
@@ -188,6 +218,7 @@ def _mlsd_entry(line: str) -> ListedEntry:
         mtime_ns=parse_mdtm_time(facts.get("modify", "")),
         mode=int(mode, 8) & 0o777 if _MODE.fullmatch(mode := facts.get("unix.mode", "")) else None,
         unique=facts.get("unique") or None,
+        perm=facts.get("perm", "").lower(),
     )
 
 

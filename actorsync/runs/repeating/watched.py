@@ -15,13 +15,15 @@ from actorsync.actors.watching.watcher import Watcher
 from actorsync.classes import define
 from actorsync.ending import the_cause
 from actorsync.endpoints import polling
-from actorsync.endpoints.contract import Endpoint
+from actorsync.endpoints.contract import Endpoint, Source
 from actorsync.endpoints.wrappers.warm import WarmEndpoint
 from actorsync.journal import Journal
-from actorsync.model.event import PassBegan
+from actorsync.model.event import Event, PassBegan
+from actorsync.model.operation import Side
 from actorsync.model.report import Report
 from actorsync.planning.admission.ceiling import Share, Shares
 from actorsync.planning.pairs.settling import Settling
+from actorsync.planning.selection import Selection
 from actorsync.planning.watching.agenda import Agenda, Left, Turn
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.mirror import Mirror, Places
@@ -29,7 +31,7 @@ from actorsync.runs.open_endpoints import open_source, open_target
 from actorsync.runs.repeating.endings import Aftermath
 from actorsync.runs.repeating.watch import WatchLoop
 
-__all__ = ["watch_forever"]
+__all__ = ["watch_forever", "watch_sides"]
 
 #: What the spread of full passes is where the user says how often they are: none.
 _EXACTLY: Final = 0.5
@@ -61,20 +63,29 @@ async def watch_forever(mirror: Mirror) -> int:
                 places.refresh()  # while the source comes to rest
                 loop.wake()
 
-            selection = mirror.options.policy.selection
-            watches = [partial(polling.watch, source, selection)]
-            if mirror.options.policy.pair is not None:
-                watches.append(partial(polling.watch, target, selection, "target"))
-            watchers = [Watcher(watch, agenda, mirror.publish, wake) for watch in watches]
-            code = await loop.run(partial(_all_of, watchers), passes.one)
+            changing = [source] if mirror.options.policy.pair is None else [source, target]
+            watch = partial(watch_sides, changing, mirror.options.policy.selection, agenda, mirror.publish, wake)
+            code = await loop.run(watch, passes.one)
         return mirror.unbegun().exit_code if code is None else code
 
 
-async def _all_of(watchers: Sequence[Watcher], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Run several watchers. ``task_status`` is started when none of them misses a change any more."""
+async def watch_sides(
+    sides: Sequence[Source],
+    selection: Selection,
+    agenda: Agenda,
+    publish: Callable[[Event], None],
+    wake: Callable[[], None],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Watch the source, and the target too where it may change, and hint the agenda at what has changed on either.
+
+    ``task_status`` is started when no change is missed any more.
+    """
     async with trio.open_nursery() as nursery:
-        for watcher in watchers:
-            await nursery.start(watcher.run)
+        for side, place in zip(Side, sides, strict=False):
+            real = place.real if isinstance(place, WarmEndpoint) else place  # polling keeps a session of its own
+            watch = partial(polling.watch, real, selection, side.value)
+            await nursery.start(Watcher(watch, agenda, publish, wake).run)
         task_status.started()
 
 

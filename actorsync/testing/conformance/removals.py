@@ -67,14 +67,15 @@ async def check_the_root_is_not_removed(place: Place) -> None:
 
 
 async def check_sweep(place: Place) -> None:
-    """Temporaries are removed in any state; a missing one is True."""
+    """Temporaries are removed in any state; a missing one is True, also below a file."""
     async with place.endpoint.open_session() as session:
         await make(session, "d")
         staged = [await stage(session, path, b"content") for path in ("one", "d/two")]
         await put(session, "d/kept", b"kept")
         temporaries = [*(item.temporary for item in staged), "never-there", "missing/never-there"]
+        temporaries += ["d/kept/never-there", "d/kept/deep/never-there"]
         for _ in range(2):
-            assert_equal(await session.sweep(temporaries), [True] * 4)
+            assert_equal(await session.sweep(temporaries), [True] * 6)
         assert_equal([await names_in(session), await names_in(session, "d")], [["d"], ["kept"]])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from actorsync.endpoints.contract import Session
 from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.errors import ConnectionLost, OperationRefused, Vanished
 from actorsync.model.entry import Entry, Kind
+from actorsync.protocols.ftp.flights import Flight
+from actorsync.protocols.ftp.wire import Reply
 from actorsync.testing import EmbeddedFtpServer
 from actorsync.testing.network.faults import Cut, CutData, Fault, How, RefuseData, Slice, Swallow, Truncate
 from actorsync.testing.network.ftp_proxy import FaultProxy, open_fault_proxy
@@ -109,6 +111,34 @@ async def test_download_in_small_pieces_arrives_whole(shared_ftp_server: FtpTarg
     put(shared_ftp_server, "pieces", DATA[:5_000])
     async with through(shared_ftp_server, "pieces", Slice(7)) as (session, _):
         assert await read(session) == DATA[:5_000]
+
+
+async def test_whether_a_file_has_changed_is_asked_before_the_end_is_confirmed(
+    shared_ftp_server: FtpTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ProFTPD confirms it only after our close: the question costs no round trip of its own."""
+    put(shared_ftp_server, "asked")
+    async with through(shared_ftp_server, "asked") as (session, _):
+        control, told = session.connection.control, list[str]()
+        send, reply = control.send, control.reply
+
+        async def sending(flight: Sequence[bytes], kind: Flight = Flight.BURST) -> None:
+            told.extend(line.split()[0].decode() for line in flight)
+            await send(flight, kind)
+
+        async def replied(seconds: float | None = None) -> Reply:
+            answer = await reply(seconds)
+            told.append(str(answer.code))
+            return answer
+
+        monkeypatch.setattr(control, "send", sending)
+        monkeypatch.setattr(control, "reply", replied)
+        for _ in range(2):
+            told.clear()
+            assert await read(session) == DATA
+            asked = "MLST" if "MLST" in told else "SIZE"
+            assert told.count(asked) == 2
+            assert told.index(asked, told.index("RETR")) < told.index("226")
 
 
 async def test_unreachable_data_port_raises_connection_lost(shared_ftp_server: FtpTarget) -> None:

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from actorsync.endpoints.contract import Relocation, Staged, Upload
+from actorsync.endpoints.local import move
 from actorsync.endpoints.local.endpoint import LocalEndpoint
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind
@@ -123,16 +124,18 @@ async def test_m076_link_at_the_final_name_is_replaced_not_followed(tmp_path: Pa
     assert content_of(outside) == before
 
 
-@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("way", ["in one step", "with links", "without links"])
 async def test_move_syncs_both_directories_and_replaces_nothing(
-    tmp_path: Path, has_links: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same without hard links."""
+    """The same on a system without renameat2(2), and on a file system that has no hard links either."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    if not has_links:
+    if way != "in one step":
+        monkeypatch.setattr(move, "_rename_at_once", lambda *_: False)
+    if way == "without links":
         monkeypatch.setattr(os, "link", refuse)
     synced: list[str] = []
     fsync = os.fsync

@@ -21,11 +21,13 @@ from tests.support.servers import debian_servers
 from tests.support.servers.any_server import AnyServer, running
 from tests.support.servers.ftp import home
 
-__all__ = ["FTPES", "LOCAL", "OLD", "Side", "Sides", "fill", "put"]
+__all__ = ["FTPES", "HIDING", "LOCAL", "OLD", "Side", "Sides", "fill", "put"]
 
 LOCAL = "local"
 #: vsftpd with TLS for commands and data.
 FTPES = "ftpes"
+#: Servers that are told to show what a link leads to in place of the link.
+HIDING = {"hiding-proftpd": "proftpd", "hiding-pure-ftpd": "pure-ftpd"}
 #: A time far in the past, in seconds.
 OLD = 1_600_000_000
 
@@ -113,8 +115,10 @@ class Sides:
             root.mkdir()
             return Side(root)
         if name not in self._servers:
-            options = debian_servers.Options(tls=debian_servers.Tls()) if name == FTPES else None
-            running_name = "vsftpd" if name == FTPES else name
+            options = debian_servers.Options(
+                tls=debian_servers.Tls() if name == FTPES else None, shows_links=name not in HIDING
+            )
+            running_name = "vsftpd" if name == FTPES else HIDING.get(name, name)
             self._servers[name] = self._stack.enter_context(
                 running(running_name, self._stack.enter_context(home()), options)
             )

@@ -120,6 +120,8 @@ class Options:
     """ProFTPD: uploads may be continued with REST and STOR, which is not its default."""
     dot_files: bool = True
     """Pure-FTPd: names may begin with a dot."""
+    shows_links: bool = True
+    """ProFTPD and Pure-FTPd: listings show links. If False, they show what a link leads to (not the default)."""
 
 
 @attrs.define(eq=False)
@@ -346,6 +348,7 @@ def _proftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.struct
         ScoreboardFile {folder}/scoreboard
         ControlsEngine off
         DelayEngine off
+        ShowSymlinks {"on" if options.shows_links else "off"}
         WtmpLog off
         TransferLog none
         SystemLog {folder}/system
@@ -405,6 +408,7 @@ def _pure_ftpd(folder: Path, target: FtpTarget, options: Options, user: pwd.stru
         "--syslogfacility=none",
         *(["--quota={}:{}".format(*options.quota)] if options.quota else []),
         *([] if options.dot_files else ["--prohibitdotfileswrite"]),
+        *([] if options.shows_links else ["--brokenclientscompatibility"]),
     ]
 
 

@@ -335,11 +335,12 @@ def test_temporaries_are_remembered_by_their_side(journal: Journal) -> None:
 @BOTH_SIDES
 def test_what_was_set_aside_is_no_temporary_for_a_mirror_of_the_same_name(journal: Journal, side: Side) -> None:
     """A mirror removes its temporaries unseen. What was set aside may be the only version of a file."""
-    journal.pairs.apply([Intended(("d/.actorsync-00.tmp", ASIDE), file("d/x"), side=side)])
+    over = attrs.evolve(file("d/x"), size=3, mtime_ns=9)
+    journal.pairs.apply([Intended(("d/.actorsync-00.tmp", ASIDE), file("d/x"), over=over, side=side)])
     temporaries = ["d/.actorsync-00.tmp"] if side is Side.TARGET else []
     assert [path for path, _ in journal.pending()] == temporaries
     assert journal.pairs.pending(side) == [
-        Pending(ASIDE, "d/x", 1, 7, is_aside=True),
+        Pending(ASIDE, "d/x", 3, 9, is_aside=True),
         Pending("d/.actorsync-00.tmp", "d/x", 1, 7),
     ]
 
@@ -431,7 +432,8 @@ def test_facts_that_cannot_be_written_together_are_not_written_at_all(tmp_path: 
 
 
 def test_everything_is_there_when_the_journal_is_opened_again(tmp_path: Path) -> None:
-    facts = [*agreed("x", "d/y"), Conflicted(conflict("z")), PairScanned(*ROOTS), Intended((ASIDE,), file("d/x"))]
+    aside = Intended((ASIDE,), file("d/x"), over=file("d/x"))
+    facts = [*agreed("x", "d/y"), Conflicted(conflict("z")), PairScanned(*ROOTS), aside]
     with open_journal(tmp_path, "p") as journal:
         journal.pairs.apply(facts)
         journal.pairs.elsewhere(Side.SOURCE, [file("new", inode=1)])

@@ -5,10 +5,22 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from actorsync.planning.temporary_names import aside_name, forms_of, oddness, signature, temporary_name, trial_name
+from actorsync.planning.temporary_names import (
+    aside_name,
+    final_of,
+    forms_of,
+    is_aside,
+    is_own,
+    is_temporary,
+    kept_name,
+    oddness,
+    signature,
+    temporary_name,
+    trial_name,
+)
 
 TOKEN = "0123456789abcdef"
 
@@ -168,3 +180,24 @@ def test_server_that_replaces_characters_confuses_a_name_with_a_form_of_it(name:
 @pytest.mark.parametrize(("name", "form"), [("a ", "a"), ("a.", "a"), (" a", "a"), ("~a", "a"), ("é", "e\u0301")])
 def test_forms_of_a_name_include_what_servers_store_instead(name: str, form: str) -> None:
     assert form in forms_of(name)
+
+
+@example("é" * 127)
+@example("\U0001f600" * 63)
+@example("x" * 255)
+@given(names)
+def test_name_aside_is_valid_and_tells_the_name_of_the_file_if_that_is_whole_in_it(name: str) -> None:
+    kept = kept_name(name, TOKEN)
+    assert len(kept.encode("utf-8", "surrogateescape")) <= 255
+    assert is_own(kept)
+    assert is_aside(f"d/{kept}")
+    assert is_temporary(kept)
+    assert final_of(kept) in {name, None}
+    if len(name.encode("utf-8", "surrogateescape")) <= 200:
+        assert final_of(kept) == name
+
+
+@given(names)
+def test_name_of_a_temporary_tells_no_name_of_a_file(name: str) -> None:
+    assert final_of(temporary_name(name, TOKEN)) is None
+    assert not is_aside(temporary_name(name, TOKEN))

@@ -591,6 +591,11 @@ def test_introduce_sends_one_flight() -> None:
     assert "MFMT" in features.names
 
 
+def test_introduce_asks_for_permissions_only_where_links_have_to_be_found() -> None:
+    *_, options = next(ftp_dialogues.introduce(asks_perm=True))
+    assert options == b"OPTS MLST type;size;modify;unique;unix.mode;perm;\r\n"
+
+
 def test_m022_introduce_accepts_a_server_without_features() -> None:
     _, features = play(ftp_dialogues.introduce(), ["500 ?", "200 ok", "502 ?", "500 ?", "500 ?"])
     assert features == Features()

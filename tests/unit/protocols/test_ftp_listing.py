@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from actorsync.model.entry import Kind
 from actorsync.model.text import display
-from actorsync.protocols.ftp.listing import ListedEntry, ParsedListing, mlst_kind, parse_list, parse_mlsd
+from actorsync.protocols.ftp.listing import (
+    ListedEntry,
+    ParsedListing,
+    disguised_links,
+    mlst_kind,
+    parse_list,
+    parse_mlsd,
+)
 from actorsync.protocols.ftp.replies import parse_mdtm_time
 from actorsync.protocols.ftp.wire import Reply
 
@@ -413,3 +420,19 @@ def test_mode_is_read_from_the_facts_of_mlsd(fact: str, mode: int | None) -> Non
 def test_dos_listing_has_no_modes() -> None:
     (entry,) = parse_list(b"01-01-20  10:00AM                    3 f\r\n").entries
     assert entry.mode is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["type=cdir;perm=flcdmpe; .", "type=dir;perm=adfrw; link", "type=dir;perm=flcdmpe; plain"], {"link"}),
+        (["type=cdir;perm=flcdmpe; .", "type=dir;perm=adfr; link"], {"link"}),
+        (["type=dir;perm=fle; plain", "type=dir;perm=adfr; link", "type=file;perm=adfrw; file"], {"link"}),
+        (["type=dir;perm=flcdmpe; plain", "type=dir; unknown", "type=dir;perm=; none"], set()),
+        (["type=dir;perm=rw; all", "type=dir;perm=rw; alike"], set()),
+        (["type=dir;perm=elr; both", "type=cdir;perm=el; ."], set()),
+    ],
+)
+def test_directory_with_the_permissions_of_a_file_is_a_link(lines: list[str], found: set[str]) -> None:
+    """As ProFTPD shows one with ``ShowSymlinks off``. A server that gives all directories such permissions has none."""
+    assert disguised_links(mlsd(*lines)) == found

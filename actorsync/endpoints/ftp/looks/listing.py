@@ -1,30 +1,30 @@
-"""Listings of an FTP server, and what follows from them: which names it keeps, and which paths are symbolic links."""
+"""Listings of an FTP server, and what follows from them: which names it keeps, and which are symbolic links."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import attrs
 
 from actorsync.classes import frozen
 from actorsync.endpoints.contract import nothing_ahead
+from actorsync.endpoints.ftp.looks.places import Places
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.shared.odd_names import stored_differently
-from actorsync.endpoints.shared.paths import below
-from actorsync.endpoints.shared.symlink_guard import above
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of
 from actorsync.protocols.ftp import dialogues
-from actorsync.protocols.ftp.listing import ListedEntry, ParsedListing, parse_list, parse_mlsd
+from actorsync.protocols.ftp.listing import ListedEntry, ParsedListing, disguised_links, parse_list, parse_mlsd
 from actorsync.protocols.ftp.replies import checked
 from actorsync.protocols.ftp.wire import Reply, command_line, verb_of
 
-__all__ = ["Lister", "SymlinkFinder", "stored_differently"]
+__all__ = ["Lister", "stored_differently"]
 
 _MAX_LISTING = 256 * 1024 * 1024
 _OTHERS: Final = (Kind.LINK, Kind.OTHER)
+#: How many links of a directory are entered, to see whether the server shows links to directories.
+_SOME: Final = 8
 
 
 @frozen
@@ -32,11 +32,12 @@ class Lister:
     """Lists directories, with MLSD or else with CWD and LIST."""
 
     _connection: FtpConnection
+    _places: Places
 
     async def list_directory(self, directory: str, ahead: Callable[[], bool]) -> Listing:
         """List a directory as `PrefetchingSession.list_directory_ahead` says."""
         await self._connection.resync()
-        parsed, problem = await self.parse_directory(directory, ahead)
+        parsed, problem = await self.told_directory(directory, ahead)
         if parsed is None or problem is not None:
             return Listing(directory, problem=problem)
         above = self._identities_above(directory)
@@ -85,6 +86,31 @@ class Lister:
             else entry
             for entry in entries
         ]
+
+    async def told_directory(
+        self, directory: str, ahead: Callable[[], bool] = nothing_ahead
+    ) -> tuple[ParsedListing | None, Problem | None]:
+        """List a directory as `parse_directory` does, with all that tells links from directories, if that is wanted.
+
+        That costs one flight for a directory with directories in it, or a second listing, as the server has it.
+        """
+        parsed, problem = await self.parse_directory(directory, ahead)
+        known = self._connection.known
+        if parsed is None or problem is not None or not known.links.is_wanted:
+            return parsed, problem
+        disguised = disguised_links(parsed)
+        parsed = _with_links_in(parsed, disguised)
+        paths = [join(directory, entry.name) for entry in parsed.entries if entry.kind is Kind.DIRECTORY]
+        if paths and await self._places.walks(paths[0]):
+            elsewhere = await self._places.elsewhere(paths)
+            return _with_links_in(parsed, {name_of(path) for path in elsewhere}), None
+        if paths and known.has_mlsd and not known.finds_links:
+            told, problem = await self._with_links(directory, self._connection.at(directory), parsed)
+            parsed = told or parsed
+        links = [join(directory, entry.name) for entry in parsed.entries if entry.kind is Kind.LINK]
+        if links and not known.links.has_shown and known.has_cwd:
+            known.links.has_shown = await self._places.enterable(links[:_SOME])
+        return parsed, problem
 
     async def parse_directory(
         self, directory: str, ahead: Callable[[], bool] = nothing_ahead
@@ -234,87 +260,15 @@ class Lister:
         return {found.name for found in parsed.entries}, None
 
 
-@frozen
-class SymlinkFinder:
-    """Finds the directories that are reached through a symbolic link, so that nothing is changed through one."""
-
-    _connection: FtpConnection
-    _lister: Lister
-
-    def unknown(self, directories: Sequence[str]) -> list[str]:
-        """Return the directories that were not checked before; none where the server has no CWD to check them with."""
-        return self._connection.known.symlink_guard.unknown(directories) if self._connection.known.has_cwd else []
-
-    def lines(self, directories: Sequence[str]) -> list[bytes]:
-        """Return the commands that show where directories really are. Afterwards the session stands in the root."""
-        at = self._connection.at
-        lines = [line for path in directories for line in (command_line("CWD", at(path)), command_line("PWD"))]
-        return [*lines, command_line("CWD", at("")), command_line("PWD")] if directories else []
-
-    async def read(self, directories: Sequence[str], replies: Sequence[Reply]) -> dict[str, str]:
-        """Read the replies to `lines`. Returns the link, for each directory that is reached through one."""
-        found: dict[str, str] = {}
-        shown: dict[str, Mapping[str, Kind]] = {}
-        for entered in replies[::2]:
-            self._connection.known.has_cwd &= not self._connection.known.commands.lacks("CWD", entered)
-        *places, root = dialogues.whereabouts(replies) or [None]
-        for path, place in zip(directories, places, strict=True):
-            if place is None or root is None:
-                continue  # the directory does not exist, or the server does not report where it is
-            expected = below(root.rstrip("/"), path)
-            is_plain = _is_same(place, expected) and not self._connection.known.finds_links
-            link = None if is_plain else await self._find_link(path, shown)
-            if link is None:
-                self._connection.known.symlink_guard.add(path)
-            else:
-                found[path] = link
-        return found
-
-    async def _find_link(self, directory: str, shown: dict[str, Mapping[str, Kind]]) -> str | None:
-        """Return the link that a path leads through, as listings show it. ``shown`` holds those that came before.
-
-        The reply to PWD alone is no proof: servers may print the name of a directory in another form, or the name of a
-        link.
-        """
-        self._connection.close_data()
-        for path in self._connection.known.symlink_guard.unknown(above(directory)):
-            parent = parent_of(path)
-            if parent not in shown:
-                parsed, _ = await self._lister.parse_directory(parent)
-                shown[parent] = {entry.name: entry.kind for entry in parsed.entries} if parsed else {}
-            if shown[parent].get(name_of(path)) is Kind.LINK:
-                return path
-        return None
-
-    async def find(self, directories: Sequence[str]) -> dict[str, str]:
-        """Check the directories that were not checked before, in bursts. Returns what `read` does."""
-        known = self._connection.known
-        if known.finds_links and not known.has_cwd:
-            return await self._find_in_listings(known.symlink_guard.unknown(directories))
-        unknown = self.unknown(directories)
-        usable = [path for path in unknown if not self._connection.fault(path)]
-        units = [(line,) for line in self.lines(usable)]
-        return await self.read(usable, await self._connection.control.play(dialogues.exchange(units)))
-
-    async def _find_in_listings(self, directories: Sequence[str]) -> dict[str, str]:
-        shown: dict[str, Mapping[str, Kind]] = {}
-        links = {path: await self._find_link(path, shown) for path in directories if not self._connection.fault(path)}
-        for path, link in links.items():
-            if link is None:
-                self._connection.known.symlink_guard.add(path)
-        return {path: link for path, link in links.items() if link is not None}
-
-
 def _with_problem(directory: str, parsed: ParsedListing) -> tuple[ParsedListing, Problem | None]:
     if parsed.is_whole:
         return parsed, None
     return parsed, Problem(directory, "; ".join(parsed.problems) or "the listing is incomplete")
 
 
-def _is_same(place: str, expected: str) -> bool:
-    """Return whether two texts name one directory. Servers differ in the case and the form of letters."""
-    return _fold(place.replace("\\", "/").rstrip("/")) == _fold(expected.replace("\\", "/").rstrip("/"))
-
-
-def _fold(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+def _with_links_in(parsed: ParsedListing, names: Collection[str]) -> ParsedListing:
+    """Return a listing in which the entries of these names are links."""
+    if not names:
+        return parsed
+    entries = [attrs.evolve(it, kind=Kind.LINK) if it.name in names else it for it in parsed.entries]
+    return attrs.evolve(parsed, entries=tuple(entries))

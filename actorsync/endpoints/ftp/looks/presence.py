@@ -62,7 +62,7 @@ class Presence:
         for path in paths:
             by_parent.setdefault(parent_of(path), []).append(path)
         for parent, group in by_parent.items():
-            parsed, problem = await self._lister.parse_directory(parent)
+            parsed, problem = await self._lister.told_directory(parent)
             if problem is not None and problem.vanished:
                 found |= dict.fromkeys(group)
             entries = {} if parsed is None else {entry.name: entry for entry in parsed.entries}

@@ -25,6 +25,7 @@ from actorsync.model.entry import Kind
 from actorsync.protocols.ftp import dialogues
 from actorsync.protocols.ftp.commands import UNKNOWN, Commands
 from actorsync.protocols.ftp.flights import Flight, Flights
+from actorsync.protocols.ftp.link_signs import LinkSigns
 from actorsync.protocols.ftp.listing import mlst_kind
 from actorsync.protocols.ftp.replies import Features, TimeSetter, checked, epsv_port, pasv_port
 from actorsync.protocols.ftp.time_shift import TimeShift
@@ -64,8 +65,11 @@ class Knowledge:
     #: Whether LIST is known not to show ``.`` and ``..``, as in DOS form.
     lists_no_dots: bool = False
     #: Whether each listing with MLSD is completed by one with LIST, which tells links from what they lead to: MLSD of
-    #: pyftpdlib shows the directory, and that of ProFTPD leaves a link out that leads nowhere, or out of its root.
+    #: pyftpdlib shows the directory, and that of ProFTPD leaves a link out that leads nowhere, or out of its root. What
+    #: ``links`` says is done as well.
     finds_links: bool = False
+    #: How the server shows links, and whether they have to be found before anything is changed.
+    links: LinkSigns = attrs.Factory(LinkSigns)
     #: Whether a listing has shown a name that begins with a dot.
     shows_dots: bool = False
     #: Traits of names (see `oddness`) that the server was seen to store unchanged.
@@ -193,9 +197,14 @@ class FtpConnection:
         return self.known.needs_150_first or self.control.is_proxied or not self.known.flights.allows(Flight.STORE)
 
     @property
+    def asks_ahead(self) -> bool:
+        """Whether a question can go while the server still has something else to answer."""
+        return self.known.flights.allows(Flight.PORT)
+
+    @property
     def asks_port_ahead(self) -> bool:
         """Whether EPSV for the next data connection can go while the server still has something else to answer."""
-        return not self.known.uses_pasv and self.known.flights.allows(Flight.PORT)
+        return not self.known.uses_pasv and self.asks_ahead
 
     def keep_port(self, reply: Reply) -> None:
         """Keep the port in a reply to EPSV for the next data connection."""
