@@ -15,6 +15,7 @@ import select
 import signal
 import struct
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 __all__ = ["CALLS", "install", "supervise", "why_not"]
@@ -53,6 +54,8 @@ CALLS: Final = {
     "copy_file_range": 326,
 }
 _OPENAT: Final = 257  # with O_CREAT only
+#: The calls whose first argument is an open directory, and the second a name in it.
+_AT_DIRECTORY: Final = frozenset({"openat", "mkdirat", "unlinkat", "renameat", "renameat2", "linkat"})
 _NAMES: Final = {number: name for name, number in CALLS.items()} | {_OPENAT: "openat"}
 
 #: Number of the descriptor at which the process leaves the listener for its supervisor.
@@ -64,6 +67,9 @@ _X86_64 = 0xC000003E
 _ALLOW, _ASK = 0x7FFF0000, 0x7FC00000
 _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, |JSET|K, BPF_RET|K
+
+#: Bytes of the longest path that is read.
+_LONGEST, _PAGE = 1024, 4096
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -109,8 +115,13 @@ def install() -> None:
     os.close(_LISTENER)
 
 
-def supervise(pid: int, kill_at: int | None) -> tuple[int, Counter[str]]:
+def supervise(
+    pid: int, kill_at: int | None, on_call: Callable[[int, str], None] | None = None
+) -> tuple[int, Counter[str]]:
     """Let a child that has called `install` continue, and kill it at its ``kill_at``-th call that changes something.
+
+    ``on_call`` is called at each such call, before the call is made, with its number from 1 and the path that it is
+    about: an absolute one, the argument of an FTP command, or ``""``.
 
     Returns when it has ended: its wait status, and how often it made each call, including the last one.
     """
@@ -133,8 +144,10 @@ def supervise(pid: int, kill_at: int | None) -> tuple[int, Counter[str]]:
                 continue
             if (asked := _receive(listener)) is None:
                 continue
-            number, name = asked
+            number, name, thread, arguments = asked
             seen[name] += 1
+            if on_call is not None:
+                on_call(seen.total(), _path_of(thread, name, arguments))
             if seen.total() == kill_at:
                 os.kill(pid, signal.SIGKILL)
                 break
@@ -145,8 +158,11 @@ def supervise(pid: int, kill_at: int | None) -> tuple[int, Counter[str]]:
         os.close(process)
 
 
-def _receive(listener: int) -> tuple[int, str] | None:
-    """Receive a notification; return its id and the name of the call, or None when its thread has ended."""
+def _receive(listener: int) -> tuple[int, str, int, tuple[int, ...]] | None:
+    """Receive a notification; return its id, and the name, the thread and the arguments of the call.
+
+    Returns None when the thread has ended.
+    """
     question = bytearray(80)
     try:
         fcntl.ioctl(listener, _RECEIVE, question)
@@ -154,8 +170,29 @@ def _receive(listener: int) -> tuple[int, str] | None:
         if error.errno in {errno.ENOENT, errno.EINTR}:
             return None
         raise
-    number, call = struct.unpack_from("QxxxxxxxxI", question)
-    return number, _NAMES[call]
+    number, thread, call, *arguments = struct.unpack_from("QIxxxxIxxxxxxxxxxxx6Q", question)
+    return number, _NAMES[call], thread, tuple(arguments)
+
+
+def _path_of(thread: int, name: str, arguments: tuple[int, ...]) -> str:
+    """Return the path that a call is about, for calls with a directory and a name; of a rename, it is the old path."""
+    if name == "sendto":
+        line = _memory(thread, arguments[1], min(arguments[2], _LONGEST)).partition(b"\r\n")[0]
+        return os.fsdecode(line.partition(b" ")[2]) if line.isascii() else ""
+    if name not in _AT_DIRECTORY:
+        return ""
+    path = os.fsdecode(_memory(thread, arguments[1], _LONGEST).partition(b"\0")[0])
+    directory = ctypes.c_int(arguments[0] & 0xFFFFFFFF).value
+    folder = f"/proc/{thread}/" + ("cwd" if directory < 0 else f"fd/{directory}")
+    return os.path.join(os.readlink(folder), path)
+
+
+def _memory(thread: int, address: int, size: int) -> bytes:
+    """Read from the memory of a held thread, at most to the end of the page."""
+    size = min(size, _PAGE - address % _PAGE)
+    with open(f"/proc/{thread}/mem", "rb", buffering=0) as memory:
+        memory.seek(address)
+        return memory.read(size)
 
 
 def _continue(listener: int, number: int) -> None:
