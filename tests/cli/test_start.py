@@ -30,7 +30,7 @@ class Watch:
             frame = frame.f_back
         first.setdefault(name, "" if frame is None else frame.f_globals.get("__name__", ""))
 def count(event, arguments):
-    if event == "compile" and isinstance(arguments[0], (str, bytes)):
+    if event == "compile" and isinstance(arguments[0], (str, bytes)) and str(arguments[1]).startswith("<"):
         compiled[0] += len(arguments[0])
 sys.meta_path.insert(0, Watch())
 sys.addaudithook(count)
@@ -60,19 +60,11 @@ _OF_SSH: Final = frozenset(
 _NEEDLESS: Final = (
     *("actors.pairs", "actors.remote_source", "actors.connections.careful", "pair_assembly", "pair_supervisor"),
     *("planning.pairs.", "runs.saved_plan", "runs.repeating", "endpoints.wrappers.dry_run", "endpoints.fsspec"),
-    *(
-        "profile.template",
-        "endpoints.memory",
-        "observe.web",
-        "observe.metrics",
-        "service.notifying",
-        "library",
-        "testing",
-        "rehearsal",
-    ),
+    *("endpoints.memory", "profile.template", "observe.web", "observe.metrics", "service.notifying"),
+    *("library", "testing", "rehearsal"),
 )
-#: What a profile with ``sync.mode`` says, which is part of each one.
-_OF_PROFILE: Final = frozenset({"actorsync.planning.pairs.rules"})
+#: What mirrors need as well: the keys of each profile, and removals below what may be a link.
+_OF_MIRRORS: Final = frozenset({f"actorsync.planning.pairs.{it}" for it in ("rules", "unseen_links")})
 
 
 class Started:
@@ -92,7 +84,7 @@ class Started:
     def needless(self, parts: Sequence[str]) -> list[str]:
         """Return the modules of actorsync in ``parts``, each with the way on which it was imported."""
         wrong = {it for it in self.ours if it.startswith(tuple(f"actorsync.{part}" for part in parts))}
-        return [self._way(name) for name in sorted(wrong - _OF_PROFILE)]
+        return [self._way(name) for name in sorted(wrong - _OF_MIRRORS)]
 
     def _way(self, name: str) -> str:
         way = [name]
