@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.fsspec.errors import has_failed, is_lost, is_missing
 from actorsync.endpoints.fsspec.name_checks import NameChecks
@@ -32,7 +33,7 @@ _MOST: Final = 20_000
 _ValueT = TypeVar("_ValueT")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Commits:
     """The renames to final names. Every method blocks, and may be called in any thread."""
 

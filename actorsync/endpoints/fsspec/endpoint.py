@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
 from actorsync.endpoints.fsspec.names import azure_fault, smb_fault
@@ -52,7 +52,7 @@ _IDLE: Final = 64
 _IDLE_SECONDS: Final = 4
 
 
-@attrs.frozen
+@frozen
 class Plan:
     """How a place is opened: the class in fsspec, its arguments, and the root."""
 

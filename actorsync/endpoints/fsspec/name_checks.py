@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.fsspec.errors import is_lost, is_missing
 from actorsync.endpoints.fsspec.renames import Renames
 from actorsync.endpoints.fsspec.spelling import StoreSpellings
@@ -28,7 +29,7 @@ __all__ = ["NameChecks", "odd_directories"]
 _LOOKS: Final = 2
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class NameChecks:
     """The checks of one store. Every method blocks, and may be called in any thread.
 

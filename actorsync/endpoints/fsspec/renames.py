@@ -6,8 +6,7 @@ import errno
 from collections.abc import Callable
 from typing import TypeAlias
 
-import attrs
-
+from actorsync.classes import define
 from actorsync.endpoints.fsspec.errors import is_missing, may_be_done
 from actorsync.endpoints.fsspec.tree import Tree
 
@@ -23,7 +22,7 @@ Not every store has the choice. Raises `OSError` with ``EEXIST`` if the store do
 """
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Renames:
     """Renames in ``tree``. Every method blocks, and may be called in any thread.
 

@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.fsspec.commits import Commits, is_changed, remember
 from actorsync.endpoints.fsspec.errors import has_failed, is_missing, outcome_of
@@ -42,7 +43,7 @@ _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Store:
     """All that changes ``tree``. Every method blocks, and may be called in any thread.
 
