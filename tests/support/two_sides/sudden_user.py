@@ -77,7 +77,8 @@ class SuddenUser:
             beginning = next((it for it in (f"{root}/", f"/{name}/", f"{name}/") if path.startswith(it)), None)
             if beginning is not None:
                 parts = [final_of(part) or part for part in path.removeprefix(beginning).rstrip("/").split("/")]
-                return None if any(map(is_own, parts)) else (side, "/".join(parts))
+                is_file = ".." not in parts and not any(map(is_own, parts))
+                return (side, "/".join(parts)) if is_file else None
         return None
 
     def _save(self, *, is_last: bool) -> None:
