@@ -7,7 +7,7 @@ tests are in ``actorsync.testing``. A name in ``__all__`` of one of these is pub
 
 The layout, from the bottom up. Each layer imports only the layers before it:
 
-* ``errors``, ``model``: frozen nouns. No I/O.
+* ``classes``: how classes are made. ``errors``, ``model``: frozen nouns. No I/O.
 * ``planning``, ``protocols``: decisions and wire formats. Pure: no trio, no I/O, no clock.
 * ``endpoints``: where trees are (local, memory, FTP, SFTP, fsspec), behind one contract; ``transforms`` for content
   made on the way.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
@@ -19,11 +19,11 @@ from actorsync.actors.planner.planner import MODES_TRAIT, Planner
 from actorsync.actors.planner.survey import DELETE_TRAIT
 from actorsync.actors.publisher import Publisher
 from actorsync.actors.recorder import FactStore, Recorder
-from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.scanner import KEPT_BACK, WALKERS, Scanner
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate, ListingStages
 from actorsync.actors.statistics import ConnectionLevel, Room
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, FindsLinks, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.transform import Transformed
@@ -38,6 +38,9 @@ from actorsync.planning.publishing.trash import run_directory
 from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.planning.walk import PartialWalk, Walk, is_same_root
 from actorsync.policy import Policy, RunOptions
+
+if TYPE_CHECKING:
+    from actorsync.actors.remote_source import RemoteSource
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
 
@@ -54,7 +57,7 @@ class RunJournal(Memory, FactStore, Protocol):
         """Return how many connections the server was seen to allow; None when it never refused one."""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Actors:
     """Every actor of one run."""
 
@@ -70,7 +73,7 @@ class Actors:
     """None when the source is a local directory."""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Source:
     """The source, as each actor sees it."""
 
@@ -154,6 +157,8 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
         source = source.real
     remote: RemoteSource | None = None
     if source.capabilities.is_remote:
+        from actorsync.actors.remote_source import RemoteSource  # a source on this machine needs none
+
         draining, wall_ns = options.shutdown.draining, options.clock.wall_ns
         source = remote = RemoteSource(
             source, policy.connections, policy.backoff, draining, policy.publish.resume, wall_ns, options.shares.source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -13,18 +14,21 @@ from actorsync.actors.planner.audits import Audits
 from actorsync.actors.planner.planner import Planner
 from actorsync.actors.stages import blamed
 from actorsync.assembly import Actors
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import DRIFTED, ActorsyncError, GuardRefused, HookFailed, StageFailed, TargetUnreachable
 from actorsync.model.event import Stopped, Warned
 from actorsync.model.report import Report
-from actorsync.pair_assembly import PairActors
 from actorsync.planning.publishing.canary import PASSED
 from actorsync.policy import RunOptions
+
+if TYPE_CHECKING:
+    from actorsync.pair_assembly import PairActors
 
 __all__ = ["Ending", "is_from_outside", "the_cause"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Ending:
     """The end of a run over ``actors``, whichever way it ends."""
 

@@ -25,6 +25,7 @@ from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, Room
 from actorsync.assembly import hides_links, modes_for
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Endpoint, FindsLinks, Source, ToldOfLogins, traits_of
 from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.warm import WarmEndpoint
@@ -55,7 +56,7 @@ _DISK_WRITERS: Final = 32
 _IDLE: Final = 60.0
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Limb:
     """The connections that change one side, and the pool that admits them."""
 
@@ -65,7 +66,7 @@ class Limb:
     connections: tuple[Connection, ...]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class PairActors:
     """Every actor of one two-way run."""
 
@@ -184,7 +185,7 @@ def _is_closed_after_use(place: Endpoint) -> bool:
     return place.capabilities.is_remote and not isinstance(place, WarmEndpoint)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Preparing:
     """Logs in to a side that will be changed while the scan goes on, if no connection of the scan will be free then.
 

@@ -20,6 +20,7 @@ from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
 from actorsync.actors.watching.upcoming import Upcoming
+from actorsync.classes import frozen
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.journal import Journal
@@ -30,7 +31,6 @@ from actorsync.planning.admission.ceiling import Shares
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.modes import Modes
 from actorsync.planning.pairs.rules import PairRule
-from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.publishing.rules import FILE_BY_FILE, PublishRule
 from actorsync.planning.removal_guard import DeleteLimit, Deletion, Protected
 from actorsync.planning.selection import Selection
@@ -38,6 +38,7 @@ from actorsync.planning.watching.shrinking import Shrinking
 
 if TYPE_CHECKING:
     from actorsync.endpoints.wrappers.shared_listing import ListingReader
+    from actorsync.planning.pairs.settling import Settling
 
 __all__ = ["Allowed", "Clock", "Companion", "Policy", "RunOptions", "token_source"]
 
@@ -52,7 +53,7 @@ Links: TypeAlias = Literal["skip", "follow", "error"]
 _TOKENS: Final = 256
 
 
-@attrs.frozen
+@frozen
 class Allowed:
     """What the user says of the places, against guards that are not sure.
 
@@ -64,7 +65,7 @@ class Allowed:
     no_links: bool = False
 
 
-@attrs.frozen
+@frozen
 class Policy:
     """What a run may do, and how hard it tries.
 
@@ -136,7 +137,7 @@ def token_source() -> Callable[[], str]:
     return partial(next, tokens())
 
 
-@attrs.frozen
+@frozen
 class Clock:
     """The time of day, randomness and threads of a run. A simulation supplies its own.
 
@@ -152,7 +153,7 @@ def _do_nothing() -> None:
     pass
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class RunOptions:
     """Everything that the caller of a run supplies, besides the two trees and the journal.
 

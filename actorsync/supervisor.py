@@ -29,14 +29,13 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from actorsync.actors.messages import Fact, Finding, Release, Settlement
 from actorsync.actors.observers import Failure
 from actorsync.actors.recorder import Recorder
-from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.shutdown import Shutdown
 from actorsync.assembly import Actors, RunJournal, assemble
 from actorsync.ending import Ending
@@ -45,6 +44,9 @@ from actorsync.model.event import Started
 from actorsync.model.operation import Batch
 from actorsync.model.report import Report
 from actorsync.policy import RunOptions
+
+if TYPE_CHECKING:
+    from actorsync.actors.remote_source import RemoteSource
 
 __all__ = ["supervise"]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 
-import attrs
-
+from actorsync.classes import define, frozen
 from actorsync.errors import ConnectionLost
 
 __all__ = ["Backoff", "Failures", "restarting"]
 
 
-@attrs.frozen
+@frozen
 class Backoff:
     """The wait before each new attempt, doubling from ``initial`` to ``cap`` seconds, and the number of attempts.
 
@@ -32,7 +31,7 @@ class Backoff:
         return float(full * (0.5 + 0.5 * self.jitter()))
 
 
-@attrs.define
+@define
 class Failures:
     """The number of failures since the last success."""
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import attrs
 import trio
 
+from actorsync.classes import define
+
 __all__ = ["Control", "path_below"]
 
 
@@ -16,7 +18,7 @@ def path_below(text: str) -> str:
     return posixpath.normpath(text).strip("/")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Control:
     """The wishes of a user for one run, or for a whole loop of passes. The actors and the loop follow them.
 

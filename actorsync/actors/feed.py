@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.model.event import Event, Started, Stopped
 
 __all__ = ["Feed"]
@@ -17,7 +18,7 @@ __all__ = ["Feed"]
 CAPACITY: Final = 1_000
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Feed:
     """An observer whose events are read as an async iterator. The iterator ends after `Stopped`.
 

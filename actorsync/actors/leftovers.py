@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Protocol
 
-import attrs
-
 from actorsync.actors.messages import Blocking
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Record, ScanComplete, ancestors
 from actorsync.model.kept import Kept
 from actorsync.model.operation import Sweep
@@ -26,7 +25,7 @@ class LeftoverMemory(Protocol):
     def record(self, path: str) -> Record | None: ...
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Leftovers:
     """Sweep the temporaries that the journal knows of, and only those, at the beginning and at the end of a run.
 

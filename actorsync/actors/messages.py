@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.model.entry import ScanComplete
 from actorsync.model.event import Event
 from actorsync.model.operation import Outcome, Publish
@@ -44,7 +45,7 @@ Finding: TypeAlias = tuple[ListingRows, ...] | ScanComplete
 Settlement: TypeAlias = Outcome
 
 
-@attrs.frozen
+@frozen
 class Registration:
     """What is about to be done to the target, or relied on. ``durable`` is set when the journal has it on disk."""
 
@@ -52,21 +53,21 @@ class Registration:
     durable: trio.Event
 
 
-@attrs.frozen
+@frozen
 class Unissued:
     """The outcome of an operation that no connection was given: the recorder does not send it back to the planner."""
 
     outcome: Outcome
 
 
-@attrs.frozen
+@frozen
 class Several:
     """Events in one message: each message costs more than the events in it."""
 
     events: Sequence[Event]
 
 
-@attrs.frozen
+@frozen
 class Mark:
     """Nothing to record: ``durable`` is set when the journal has everything that was sent before."""
 
@@ -82,7 +83,7 @@ class ReleaseResult(enum.Enum):
     UNFINISHED = "unfinished"  # after its commit point: the next run goes on with it
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Release:
     """What the planner sends to the publisher: files that get their final names together.
 

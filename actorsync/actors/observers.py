@@ -18,6 +18,7 @@ import trio
 
 from actorsync.actors.feed import Feed
 from actorsync.actors.stages import blamed
+from actorsync.classes import define
 from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event
 
@@ -46,7 +47,7 @@ def require_observers(observers: Sequence[object]) -> None:
             raise TypeError(f"observers: {observer!r} cannot be called; give functions that take an event")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Failure:
     """The first error of an observer, for the supervisor, which ends the run with it."""
 
@@ -70,7 +71,7 @@ class Failure:
             raise self.error
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Listener:
     """An async observer and its buffer.
 

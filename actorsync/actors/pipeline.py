@@ -16,6 +16,7 @@ from typing import TypeAlias
 import attrs
 from trio.abc import ReceiveChannel, SendChannel
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Listing
 from actorsync.model.operation import Copy, Failed, MakeDirectory, Move, Remove, SetMode
 from actorsync.model.pair import Conflict, Take
@@ -51,7 +52,7 @@ Approval: TypeAlias = Callable[[], Awaitable[str | None]]
 Decide: TypeAlias = Callable[[Conflict], Awaitable[Take]]
 
 
-@attrs.frozen
+@frozen
 class ListingStage:
     """A stage between the scanner and the planner; made by `listing_stage`."""
 
@@ -59,7 +60,7 @@ class ListingStage:
     name: str
 
 
-@attrs.frozen
+@frozen
 class OperationStage:
     """A stage between the planner and its schedule; made by `operation_stage`."""
 
@@ -100,7 +101,7 @@ def operation_stage(
     return OperationStage(function, getattr(function, "__qualname__", repr(function)))
 
 
-@attrs.frozen
+@frozen
 class Pipeline:
     """Everything that a caller adds to a run. Stages of one kind run in the order given.
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final, TypeAlias
 
-import attrs
 import trio
 
 from actorsync.actors.messages import Fact, Registration, Release, ReleaseResult, Settlement, Unissued, holding
 from actorsync.actors.pipeline import Hook
 from actorsync.actors.stages import Gate
+from actorsync.classes import define, frozen
 from actorsync.errors import FatalError
 from actorsync.model.event import Event, Forgotten, Intended, NotPublished, Released, ReleaseEnded
 from actorsync.model.operation import Batch, Failed, Maintain, Publish, PutBack, Returned
@@ -32,7 +32,7 @@ _PAUSE: Final = 0.25
 _Part: TypeAlias = Maintain | Publish | PutBack
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Publisher:
     """An actor: publishes the releases that the planner sends.
 
@@ -115,7 +115,7 @@ class Publisher:
         return None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Parts:
     """The parts of a release on their way to the connections and back."""
 

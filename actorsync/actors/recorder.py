@@ -22,6 +22,7 @@ from actorsync.actors.messages import (
     in_thread,
 )
 from actorsync.actors.observers import Failure, Observer
+from actorsync.classes import define
 from actorsync.model.entry import Kind
 from actorsync.model.event import (
     Adopted,
@@ -86,7 +87,7 @@ class FactStore(Protocol):
         """Record the facts. They are durable when this returns."""
 
 
-@attrs.define
+@define
 class Failures:
     """The failures of a run so far: their number, how many of them are of parked paths, and the first of them."""
 
@@ -101,7 +102,7 @@ class Failures:
             self.first.append((path, reason))
 
 
-@attrs.define
+@define
 class _ReleaseTally:
     """What this run has published: the temporaries, and why something is not published."""
 
@@ -120,7 +121,7 @@ class _ReleaseTally:
                 self.why_not = reason
 
 
-@attrs.define
+@define
 class _Sent:
     """What was sent and has its final name. ``resumed_bytes`` were there already, from an earlier attempt."""
 
@@ -141,7 +142,7 @@ class _Sent:
         self.copied_bytes -= size
 
 
-@attrs.define
+@define
 class Tally:
     """The counts of a run so far, for its `Report`. ``settled`` counts the changes that have an outcome."""
 
@@ -248,7 +249,7 @@ class Tally:
         return Report(**{**counts, **ending})
 
 
-@attrs.define
+@define
 class Recorder:
     """An actor: record facts in the order in which they arrive, and publish each after its commit has returned.
 

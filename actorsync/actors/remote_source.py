@@ -27,6 +27,7 @@ import trio
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact
 from actorsync.actors.source_pool import SourceConnection, SourcePool
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Capabilities, Content, PrefetchingSession, ReadSession, Source
 from actorsync.endpoints.resuming import BLOCK, open_at, read_whole
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper
@@ -44,7 +45,7 @@ __all__ = ["LOSSES", "RemoteSource"]
 LOSSES: Final = 5
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class RemoteSource(EndpointWrapper[Source]):
     """The source ``real`` behind a few shared connections, at most ``connections`` and one more. Use it inside `kept`.
 
@@ -143,7 +144,7 @@ class RemoteSource(EndpointWrapper[Source]):
         self._losses.pop(path, None)
 
 
-@attrs.frozen
+@frozen
 class _RemoteSession(ReadSession):
     """A session of a `RemoteSource`."""
 
@@ -221,7 +222,7 @@ class _RemoteSession(ReadSession):
             await reading.end()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Reading:
     """A file that is open on a borrowed connection, until `end`."""
 

@@ -11,6 +11,7 @@ import trio
 from actorsync.actors.messages import Fact, Finding, Several, Turn, holding
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.endpoints.contract import ReadSession, Source, list_first
 from actorsync.model.entry import WHOLE_TREE, Kind, Problem, Root, ScanComplete, Scope, join
 from actorsync.model.event import Learned, Scanned, Warned
@@ -41,7 +42,7 @@ _NAMED = 5
 _FILE, _DIRECTORY, _LINK, _OTHER = (CODES[kind] for kind in (Kind.FILE, Kind.DIRECTORY, Kind.LINK, Kind.OTHER))
 
 
-@attrs.define
+@define
 class Scanner:
     """Walk ``source`` breadth first and send `ListingRows`, several directories at a time, then `ScanComplete`.
 

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Source
 from actorsync.model.entry import Listing, name_of, parent_of
 
@@ -25,7 +26,7 @@ _KEPT: Final = 4
 _NEW_FOR: Final = 10
 
 
-@attrs.frozen
+@frozen
 class _Names:
     """The names in a directory, and until when they count as new, on trio's clock."""
 
@@ -33,7 +34,7 @@ class _Names:
     until: float
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SecondLook:
     """Look for entries in new listings of ``source``. The scanner and all lanes of a run share it."""
 

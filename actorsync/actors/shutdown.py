@@ -10,13 +10,15 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
+
 __all__ = ["GOODBYE", "Shutdown"]
 
 #: Seconds that a run may need after the cleanup: it closes connections, and writes the journal and the last lines.
 GOODBYE: Final = 2.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Shutdown:
     """The stop contract of one run, or of a whole loop of runs. Each step has a deadline, after which the next begins.
 

@@ -13,6 +13,7 @@ import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact, holding
+from actorsync.classes import define
 from actorsync.endpoints.contract import ReadSession, Source, traits_of
 from actorsync.errors import (
     ActorsyncError,
@@ -36,7 +37,7 @@ _IDLE: Final = 1.0
 _LAPSES: Final = 3
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Login:
     """One attempt to open a connection. A task of its own makes it, because a session belongs to one task."""
 
@@ -52,7 +53,7 @@ class _Login:
     """Is set once it is closed, or was never opened."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SourceConnection:
     """One open connection of the pool."""
 
@@ -86,7 +87,7 @@ class SourceConnection:
         return not self.was_idle or so_far > 0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Waiting:
     """The uses that wait for a connection."""
 
@@ -106,7 +107,7 @@ class _Waiting:
             self.listings -= not is_reading
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Failed:
     """What went wrong since the last success."""
 
@@ -118,7 +119,7 @@ class _Failed:
     """When the next login may begin, while connections are open."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SourcePool:
     """Lends connections to the server of ``real``, for one listing or one file at a time.
 

@@ -17,6 +17,7 @@ from trio.abc import ReceiveChannel, SendChannel
 
 from actorsync.actors.messages import Finding, holding
 from actorsync.actors.pipeline import Change, Hook, ListingStage, OperationStage
+from actorsync.classes import define
 from actorsync.errors import FatalError, GuardRefused, HookFailed, StageFailed
 from actorsync.model.entry import Kind, Listing, Problem, ScanComplete, ancestors, name_of
 from actorsync.model.operation import Failed
@@ -42,7 +43,7 @@ def blamed(what: str) -> Iterator[None]:
         raise StageFailed(f"{what} raised {shorten(display(text), 300)}") from error
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Inlet(ReceiveChannel[T_co], Generic[T_co]):
     """The end that a stage receives from.
 
@@ -69,7 +70,7 @@ class _Inlet(ReceiveChannel[T_co], Generic[T_co]):
         await trio.lowlevel.checkpoint()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Outlet(SendChannel[T_contra], Generic[T_contra]):
     """The end that a stage sends to. Once the next stage has returned, values are dropped, and count as left out."""
 
@@ -98,7 +99,7 @@ async def _run_stage(
         await function(inlet, outlet)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ListingStages:
     """An actor: passes all listings through the stages. What they leave out counts as hidden, not as missing."""
 
@@ -202,7 +203,7 @@ def _quoted(path: str) -> str:
 Verdict: TypeAlias = Change | Failed
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class OperationStages:
     """An actor: passes the planner's operations through the stages, and knows which ones are inside them.
 
@@ -306,7 +307,7 @@ async def _run_past_failures(
     await stage.run(_WithoutFailures(receive, send), send)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _WithoutFailures(ReceiveChannel[Change]):
     """The end that an operation stage receives from: a `Failed` of an earlier stage goes past it, to its output."""
 
@@ -322,7 +323,7 @@ class _WithoutFailures(ReceiveChannel[Change]):
         await self.receiving.aclose()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Gate:
     """Runs the hook ``before_commit`` once, before the first change that can be seen on the target."""
 

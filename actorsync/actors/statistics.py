@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.model.operation import Done, Failed, Outcome, Prepare, Sending, Skipped
@@ -18,7 +19,7 @@ __all__ = ["FILE_WEIGHT", "ConnectionLevel", "LaneLevel", "Rate", "Statistics"]
 FILE_WEIGHT: Final = 64 * 1024
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class LaneLevel:
     """What one lane is doing: ``state`` in a word or two, and the upload in progress, of ``size`` bytes."""
 
@@ -31,7 +32,7 @@ class LaneLevel:
         self.state, self.upload, self.size = state, upload, size
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ConnectionLevel:
     """The state of one connection in a word or two. While it is connected, its lanes have the details."""
 
@@ -53,7 +54,7 @@ class ConnectionLevel:
         return sum(lane.upload is not None for lane in self.lanes)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Room:
     """How many bytes the target has room for, as it told the first connection; None if it does not tell."""
 
@@ -66,7 +67,7 @@ class Room:
         self.is_told.set()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Statistics:
     """The levels of one run. Each actor writes its own; all may be read at any time.
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol, runtime_checkable
 import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.cli.output.streams import Sink
 from actorsync.cli.output.tables import table_lines
 from actorsync.endpoints.contract import Endpoint, ReadSession
@@ -73,7 +74,7 @@ def _above(profile: Profile, secrets: BothSecrets) -> list[Parent]:
     return found
 
 
-@attrs.frozen
+@frozen
 class Parent:
     """A directory above the target directory. ``name`` is the next part of the path to the target directory."""
 
@@ -105,7 +106,7 @@ async def report_on(
     return [*table, *(warning_text(warning) for warning in [*of_source.warnings, *warnings]), verdict]
 
 
-@attrs.frozen
+@frozen
 class _Seen:
     """What a source on a server reported."""
 

@@ -251,7 +251,7 @@ def trust(
 @click.argument("profile", type=click.Path(path_type=Path), default=DEFAULT)
 def init(profile: Path) -> int:
     """Write a starter profile that explains every key. The default file is actorsync.toml."""
-    from actorsync.profile import TEMPLATE
+    from actorsync.profile.template import TEMPLATE
 
     try:
         descriptor = os.open(profile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.classes import frozen
 from actorsync.cli.options import print_lines
 from actorsync.cli.output.outputs import Outputs
-from actorsync.cli.output.plan_lines import PlanJson, PlanLines
 from actorsync.cli.output.streams import FREE, tell, tell_bug
 from actorsync.cli.process.log_file import LogFile
 from actorsync.cli.process.malloc import share_one_heap
@@ -25,11 +24,9 @@ from actorsync.errors import DRIFTED, ActorsyncError, FatalError
 from actorsync.model.changes import change_of
 from actorsync.model.event import Event
 from actorsync.model.pair import Take
-from actorsync.planning.publishing.forecast import Outliner
 from actorsync.profile import Profile, format_duration, load_profile
 from actorsync.runs.mirror_only import SAVE, require_mirror
 from actorsync.runs.runner import apply_once, ask_first, audit_once, make_plan, resolve_once
-from actorsync.runs.saved_plan import Plan
 from actorsync.runs.stop_signals import CANCEL_SECONDS, LEAVE_SECONDS, Step, StopRequests, drain_on_enter, has_terminal
 from actorsync.service.attending import attended
 from actorsync.service.beside import beside
@@ -40,6 +37,7 @@ from actorsync.service.manager.systemd import from_environment
 from actorsync.service.running import Ended, mirror, refused, run_jobs, what_raised
 
 if TYPE_CHECKING:
+    from actorsync.runs.saved_plan import Plan
     from actorsync.service.targets import Work
 
 __all__ = ["PENDING", "Options", "PlanOptions", "apply", "audit", "plan", "run"]
@@ -48,7 +46,7 @@ __all__ = ["PENDING", "Options", "PlanOptions", "apply", "audit", "plan", "run"]
 PENDING = DRIFTED
 
 
-@attrs.frozen
+@frozen
 class Options:
     """How the output of a run is shown, and how it stops."""
 
@@ -202,7 +200,7 @@ def _with_all(
     return _stoppable(all_of_them, [job.shutdown for job in jobs], output, options, reload)
 
 
-@attrs.frozen
+@frozen
 class PlanOptions:
     """How a plan is shown, and what is done with it."""
 
@@ -237,6 +235,9 @@ def plan(profiles: Profile | Chosen, options: PlanOptions) -> int:
 
 
 def _plan(job: Job, options: PlanOptions, *, is_several: bool) -> int:
+    from actorsync.cli.output.plan_lines import PlanJson, PlanLines  # a run starts faster without
+    from actorsync.planning.publishing.forecast import Outliner
+
     profile, statistics, log = job.profile, job.options.statistics, options.log
     publish, connections = job.options.policy.publish, profile.sync.most_connections
     of_shown, of_log = Outliner(publish, connections), Outliner(publish, connections)

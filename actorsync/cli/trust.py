@@ -15,6 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.cli.output.tables import table_lines
 from actorsync.endpoints.ssh.known_hosts import lines_about
 from actorsync.endpoints.ssh.settings import ShownHostKey
@@ -90,7 +91,7 @@ def _name(host: str, port: int) -> str:
     return host if port == 22 else f"[{host}]:{port}"
 
 
-@attrs.frozen
+@frozen
 class HostKeyCheck:
     """The server whose key is checked, and where its key may be known.
 

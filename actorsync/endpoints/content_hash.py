@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import ReadSession
 from actorsync.model.entry import Entry
 
@@ -16,7 +15,7 @@ Algorithm: TypeAlias = Literal["sha256", "sha512"]
 """Hashes that are as good as the content. For others, SHA-1 and MD5 among them, two files of one hash can be made."""
 
 
-@attrs.frozen
+@frozen
 class ContentHash:
     """The hash of the whole content of a file; ``algorithm`` is the name that `hashlib` has for it."""
 

@@ -29,6 +29,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
+from actorsync.classes import define, frozen
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Listing, Root, parent_of
 from actorsync.model.row import ListingRows, rows_of
@@ -108,7 +109,7 @@ class Content(Protocol):
         """Return whether the open file still has the identity, size and times that it was opened with."""
 
 
-@attrs.define
+@define
 class Upload:
     """One file on its way to one final path, through one temporary that the journal already knows.
 
@@ -153,7 +154,7 @@ class Upload:
         return self.sent if size is None else size
 
 
-@attrs.frozen
+@frozen
 class Staged:
     """A whole temporary on the target, its size read back: all that a commit needs, on any session.
 
@@ -168,7 +169,7 @@ class Staged:
     mode: int | None = None
 
 
-@attrs.frozen
+@frozen
 class Relocation:
     """A file of the target that gets the name ``path``. ``entry`` describes it under the old name.
 
@@ -370,7 +371,7 @@ async def respell(session: Session, items: Sequence[NewSpelling]) -> list[Entry 
     return [OperationRefused("this kind of target cannot change the spelling of a name") for _ in items]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Capabilities:
     """What an endpoint can do, and what the engine has to allow for."""
 

@@ -14,20 +14,21 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.planning.selection import Selection
 from actorsync.planning.watching.agenda import MOST_DIRECTORIES
 
 __all__ = ["MOST_DIRECTORIES", "Dirty", "Hint", "HintQueue", "Hints", "Lost", "Watching", "alongside"]
 
 
-@attrs.frozen
+@frozen
 class Dirty:
     """These directories may have changed. ``""`` is the root; the paths are those of ``Listing.directory``."""
 
     directories: frozenset[str]
 
 
-@attrs.frozen
+@frozen
 class Lost:
     """Anything may have changed. ``reason`` says why in a few words, for a line of the log."""
 
@@ -76,7 +77,7 @@ class Watching(Protocol):
         """
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class HintQueue:
     """Hints on their way from those who notice changes to the one task that receives them, merged into one.
 

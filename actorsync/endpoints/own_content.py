@@ -5,13 +5,14 @@ from __future__ import annotations
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Content
 from actorsync.model.entry import Entry, Kind
 
 __all__ = ["OwnContent"]
 
 
-@attrs.define
+@define
 class OwnContent(Content):
     """The content of a probe, or of a file that is there during a release. ``data`` is what is left to be read.
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint
 from actorsync.errors import ProfileError
 from actorsync.model.text import display, shorten
@@ -37,7 +38,7 @@ OptionValue: TypeAlias = str | int | float | bool
 _SHOWN = 300
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Location:
     """A place as the profile describes it: the parts of its URL, and its options.
 

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import ReadSession, Source, list_first
 from actorsync.endpoints.hints import Hint, HintQueue, Hints, Watching, alongside
 from actorsync.errors import ActorsyncError, LoginRefused
@@ -47,7 +48,7 @@ async def polled(source: Source, selection: Selection, side: str = "source") -> 
         yield PollingHints(poller, queue, why=f"the {side} does not report changes")
 
 
-@attrs.frozen
+@frozen
 class PollingHints:
     """The hints of a `Poller`."""
 
@@ -66,7 +67,7 @@ class PollingHints:
         return await self._queue.receive()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Poller:
     """Lists every directory of ``source`` that ``selection`` includes, in rounds, and puts what differs into ``queue``.
 

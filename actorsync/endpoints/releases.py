@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Relocation, Session, Staged
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, parent_of
@@ -18,7 +17,7 @@ from actorsync.planning.publishing.steps import BackStep, Seen, Step, is_alike, 
 __all__ = ["Measuring", "Publication", "Published", "Publishing", "ReachesOutside", "free_space", "publish", "put_back"]
 
 
-@attrs.frozen
+@frozen
 class Publication:
     """A staged file that is to get its final name. An old file of that name is renamed to ``aside`` first, if given.
 
@@ -29,7 +28,7 @@ class Publication:
     aside: str | None = None
 
 
-@attrs.frozen
+@frozen
 class Published:
     """What the target shows after a publication. ``has_old``: an old file has the name ``aside`` now."""
 

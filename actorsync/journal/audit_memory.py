@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.journal import audits, leaving, schema
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["AuditMemory"]
 
 
-@attrs.frozen
+@frozen
 class AuditMemory:
     """What a journal knows of its target beside the records. ``read`` gives the connection to read with."""
 

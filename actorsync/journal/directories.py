@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.journal.values.paths import split
 from actorsync.model.row import decode, encode
 
@@ -26,7 +25,7 @@ _KNOWN: Final = f"{_DIRECTORIES} AND name > x'' AND {_IS_KNOWN}"
 _KNOWS: Final = f"{_ONE} AND {_IS_KNOWN}"
 
 
-@attrs.frozen
+@frozen
 class DirectoryMemory:
     """Which directories the mirror has that are neither gone nor to go. ``read`` gives the connection to read with."""
 

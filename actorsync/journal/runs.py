@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from actorsync.journal.values.texts import dump, parsed
+from actorsync.journal.values.texts import dump, parsed_report
 from actorsync.model.report import Report, Run
 
 if TYPE_CHECKING:
@@ -46,6 +46,4 @@ def read_runs(connection: sqlite3.Connection, limit: int) -> list[Run]:
     rows = connection.execute(
         "SELECT id, started_at, CAST(report AS BLOB) FROM runs ORDER BY id DESC LIMIT ?", (limit,)
     )
-    return [
-        Run(run, started_at, None if report is None else parsed(report, Report)) for run, started_at, report in rows
-    ]
+    return [Run(run, started_at, None if report is None else parsed_report(report)) for run, started_at, report in rows]

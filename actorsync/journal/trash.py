@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.journal.values.meta import fit
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.row import CODES, KINDS, decode, encode
@@ -85,7 +84,7 @@ _RUNS: Final = """SELECT run, directory, at, is_undo,
     FROM trash_runs ORDER BY run DESC"""
 
 
-@attrs.frozen
+@frozen
 class Change:
     """One change of a run, and its place in the order of all changes."""
 

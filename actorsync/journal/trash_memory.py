@@ -6,8 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.journal import trash
 from actorsync.journal.rows import UPSERT, foreign_row, upsert
 from actorsync.journal.schema import read_record
@@ -21,7 +20,7 @@ from actorsync.planning.publishing.trash import TrashRun
 __all__ = ["TrashMemory", "Undone"]
 
 
-@attrs.frozen
+@frozen
 class Undone:
     """One change that was undone. ``inverse`` is that as a change of its own; None if nothing had to be done.
 
@@ -35,7 +34,7 @@ class Undone:
     is_redone: bool = False
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class TrashMemory:
     """Reads and writes what runs have changed. Calls block, and raise as those of `Journal` do."""
 

@@ -9,10 +9,9 @@ from functools import wraps
 from pathlib import Path
 from typing import TypeAlias
 
-import attrs
-
 from actorsync.actors.observers import Observer, is_async, require_observers
 from actorsync.actors.pipeline import AfterRun, Hook, Pipeline, Stage
+from actorsync.classes import frozen
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.errors import RunFailed, StageFailed
 from actorsync.library.blocking import Stop, require_no_trio, run_stoppable
@@ -33,7 +32,7 @@ __all__ = ["NamedObserver", "Reports", "chosen_profiles", "raised_by", "run_many
 NamedObserver: TypeAlias = Callable[[FromTarget], object]
 
 
-@attrs.frozen
+@frozen
 class Reports(Mapping[str, Report]):
     """The reports of several mirrors by their names. Why a mirror did not begin is the ``error`` of its report."""
 

@@ -11,6 +11,7 @@ import trio
 from actorsync.actors.control import path_below
 from actorsync.actors.feed import Feed
 from actorsync.actors.statistics import ConnectionLevel, Rate
+from actorsync.classes import define, frozen
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.errors import RunFailed
 from actorsync.model.event import Event, PassBegan, Started, Stopped
@@ -25,7 +26,7 @@ __all__ = ["ConnectionState", "Levels", "Sync"]
 _SAMPLING = 1.0
 
 
-@attrs.frozen
+@frozen
 class ConnectionState:
     """What one connection does at a moment: ``state`` in a word or two, and its largest upload, if there is one.
 
@@ -42,7 +43,7 @@ class ConnectionState:
     uploads: int = 0
 
 
-@attrs.frozen
+@frozen
 class Levels:
     """How far a run is at a moment. Counts are of files, sizes in bytes, ``rate`` in bytes per second.
 
@@ -247,7 +248,7 @@ class Sync:
             await trio.sleep(_SAMPLING)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _FullPasses:
     """The passes over the whole source, for those who wait for one that has not begun."""
 

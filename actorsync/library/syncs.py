@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actorsync.actors.feed import Feed
+from actorsync.classes import define
 from actorsync.library.many import Reports, raised_by
 from actorsync.library.sync import Sync
 from actorsync.model.event import FromTarget
@@ -118,7 +119,7 @@ class Syncs(Mapping[str, Sync]):
             sync._leave()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Merged(AsyncIterator[FromTarget]):
     """The events of several feeds. ``changed`` is where all of them tell that something has changed."""
 

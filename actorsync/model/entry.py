@@ -8,6 +8,8 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
+
 __all__ = [
     "WHOLE_TREE",
     "Entry",
@@ -36,7 +38,7 @@ class Kind(enum.Enum):
     __hash__ = object.__hash__  # members are compared by identity; the hash of `Enum` is slow, and used for each entry
 
 
-@attrs.frozen
+@frozen
 class Entry:
     """One file or directory of one side, as that side described it.
 
@@ -57,7 +59,7 @@ class Entry:
     mode: int | None = attrs.field(default=None, eq=False)
 
 
-@attrs.frozen
+@frozen
 class Problem:
     """The reason why a path could not be read.
 
@@ -76,7 +78,7 @@ class Problem:
         return self.vanished or self.has_no_root
 
 
-@attrs.frozen
+@frozen
 class Listing:
     """Everything in one directory, or the reason why that is unknown.
 
@@ -91,7 +93,7 @@ class Listing:
     problem: Problem | None = None
 
 
-@attrs.frozen
+@frozen
 class Root:
     """The identity of a root: its entry, with the path ``""``, and the number of its device where that is known."""
 
@@ -99,7 +101,7 @@ class Root:
     device: int | None = None
 
 
-@attrs.frozen
+@frozen
 class Scope:
     """The part of a tree that a scan lists: everything in these directories, at any depth.
 
@@ -137,7 +139,7 @@ class Scope:
 WHOLE_TREE: Final = Scope(frozenset({""}))
 
 
-@attrs.frozen
+@frozen
 class ScanComplete:
     """The scan has listed everything in its ``scope``. Without this message nothing is removed.
 
@@ -150,7 +152,7 @@ class ScanComplete:
     problems: int = 0
 
 
-@attrs.frozen
+@frozen
 class Record:
     """What the journal records of one path: both sides as they were when they last agreed.
 

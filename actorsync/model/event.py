@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Listing, Problem, Root, ScanComplete
 from actorsync.model.kept import Kept
 from actorsync.model.left_out import NOTHING, LeftOut
@@ -74,7 +75,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@frozen
 class Started:
     """A run began. ``source`` and ``target`` are for display, without secrets.
 
@@ -94,7 +95,7 @@ class Started:
         return f"keeping {source} and {target} in step" if self.is_two_way else f"{verb} {source} to {target}"
 
 
-@attrs.frozen
+@frozen
 class WatchStarted:
     """Changes of the source are followed from now on. ``how`` is ``inotify``, ``watchfiles`` or ``polling``.
 
@@ -106,19 +107,19 @@ class WatchStarted:
     why: str = ""
 
 
-@attrs.frozen
+@frozen
 class WatchLost:
     """Changes of the source may have gone unnoticed, for ``reason``: the next pass looks at the whole source."""
 
     reason: str
 
 
-@attrs.frozen
+@frozen
 class Noticed:
     """Changes of the source were noticed, and wait for a pass. Not published again before that pass has begun."""
 
 
-@attrs.frozen
+@frozen
 class PassBegan:
     """A pass of a run that repeats begins, for ``reason``, in a word or two. It comes before `Started`.
 
@@ -129,14 +130,14 @@ class PassBegan:
     directories: tuple[str, ...] | None = None
 
 
-@attrs.frozen
+@frozen
 class Changed:
     """A user has changed something about a run that goes on: ``text`` is one line, as in "paused"."""
 
     text: str
 
 
-@attrs.frozen
+@frozen
 class Scanned:
     """One directory of the source was listed. ``hidden`` entries are not mirrored; ``left_out`` has the reasons."""
 
@@ -148,7 +149,7 @@ class Scanned:
     left_out: LeftOut = NOTHING
 
 
-@attrs.frozen
+@frozen
 class Planned:
     """The scan is complete: this is all that the run will do. A rename that fails becomes an upload and a removal."""
 
@@ -160,7 +161,7 @@ class Planned:
     modes: int = 0
 
 
-@attrs.frozen
+@frozen
 class Adopted:
     """An entry that was already on the target equals the source, and belongs to the mirror from now on."""
 
@@ -169,7 +170,7 @@ class Adopted:
     digest: bytes | None = None
 
 
-@attrs.frozen
+@frozen
 class Confirmed:
     """The target has what the source has, so nothing is to be done, and the journal records the source as it is now.
 
@@ -182,7 +183,7 @@ class Confirmed:
     checksum: bytes | None = None
 
 
-@attrs.frozen
+@frozen
 class Agreed:
     """Both sides of a two-way mirror were found to have the same content, without a transfer.
 
@@ -193,21 +194,21 @@ class Agreed:
     is_new: bool = True
 
 
-@attrs.frozen
+@frozen
 class Conflicted:
     """Both sides of a two-way mirror have changed a path, and differ: nothing is done to it for now."""
 
     conflict: Conflict
 
 
-@attrs.frozen
+@frozen
 class ConflictEnded:
     """A path is in conflict no more."""
 
     path: str
 
 
-@attrs.frozen
+@frozen
 class PairScanned:
     """All of both sides of a two-way mirror was listed: these are their roots."""
 
@@ -215,12 +216,12 @@ class PairScanned:
     target: Root
 
 
-@attrs.frozen
+@frozen
 class SurveyComplete:
     """Everything on the target was listed and recorded."""
 
 
-@attrs.frozen
+@frozen
 class TargetSeen:
     """The root of the target was listed at ``at``, in seconds since the epoch, and is the one that the journal knows.
 
@@ -231,7 +232,7 @@ class TargetSeen:
     root: Root | None = None
 
 
-@attrs.frozen
+@frozen
 class MemoryVoided:
     """What the journal knew of the target does not hold any more, and was dropped: the target is listed anew.
 
@@ -241,7 +242,7 @@ class MemoryVoided:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class Audited:
     """Directories of the target were listed, and compared with the journal.
 
@@ -257,7 +258,7 @@ class Audited:
     whole: float | None = None
 
 
-@attrs.frozen
+@frozen
 class Drifted:
     """An entry of the mirror is not on the target as it was put there: another program has changed it.
 
@@ -275,21 +276,21 @@ class Drifted:
     is_mended: bool = False
 
 
-@attrs.frozen
+@frozen
 class DriftEnded:
     """What had drifted is again as it was put there, or is no part of the mirror any more."""
 
     path: str
 
 
-@attrs.frozen
+@frozen
 class Relisted:
     """What others have put into a directory of the target differs from what was known, and is recorded anew."""
 
     listing: Listing
 
 
-@attrs.frozen
+@frozen
 class Intended:
     """These temporaries may exist on the target from now on. Recorded before their names are sent.
 
@@ -308,7 +309,7 @@ class Intended:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True)
 
 
-@attrs.frozen
+@frozen
 class TrashOpened:
     """The run keeps what it changes, and is about to make this directory for it. Recorded before that."""
 
@@ -317,14 +318,14 @@ class TrashOpened:
     at: float
 
 
-@attrs.frozen
+@frozen
 class PartSent:
     """A part of a big file is on the target under its temporary name, and a later attempt may continue it."""
 
     kept: Kept
 
 
-@attrs.frozen
+@frozen
 class Released:
     """The commit point of a release: everything is staged, and from now on it is published, whatever happens.
 
@@ -334,7 +335,7 @@ class Released:
     items: tuple[Publish, ...]
 
 
-@attrs.frozen
+@frozen
 class ReleaseEnded:
     """A release is published as a whole, or taken back as a whole because of ``rolled_back``, one line for the user.
 
@@ -347,7 +348,7 @@ class ReleaseEnded:
     refused: tuple[str, ...] = ()
 
 
-@attrs.frozen
+@frozen
 class NotPublished:
     """What is staged is not published in this run, for ``reason``, one line. The ``staged`` files are kept."""
 
@@ -355,7 +356,7 @@ class NotPublished:
     staged: int
 
 
-@attrs.frozen
+@frozen
 class RemovalIntended:
     """These entries may be gone from the target from now on. Recorded before the removal is sent.
 
@@ -368,7 +369,7 @@ class RemovalIntended:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True)
 
 
-@attrs.frozen
+@frozen
 class MovesIntended:
     """These files may have either of their two names on the target from now on. Recorded before the rename is sent.
 
@@ -378,14 +379,14 @@ class MovesIntended:
     moves: tuple[Move, ...]
 
 
-@attrs.frozen
+@frozen
 class Forgotten:
     """The record of a path was dropped, with the foreign records below it. The next survey lists it again."""
 
     path: str
 
 
-@attrs.frozen
+@frozen
 class RemovalsRefused:
     """A guard refused all removals before the first one. ``reason`` names the guard, and what to do."""
 
@@ -393,7 +394,7 @@ class RemovalsRefused:
     removals: int
 
 
-@attrs.frozen
+@frozen
 class RemovalsDelayed:
     """What is gone from the source stays on the target for a while, because the profile asks for it.
 
@@ -410,7 +411,7 @@ class RemovalsDelayed:
     returned: tuple[str, ...] = ()
 
 
-@attrs.frozen
+@frozen
 class RemovalsWithheld:
     """Removals were postponed to a later run, because of failures in this one. ``reason`` is one line about them."""
 
@@ -418,7 +419,7 @@ class RemovalsWithheld:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class Parked:
     """A path has failed in ``failures`` runs in a row. Published at the end of a run.
 
@@ -436,7 +437,7 @@ class Parked:
     retry_at: float | None = None
 
 
-@attrs.frozen
+@frozen
 class Recovered:
     """A path that had failed before succeeded, or needs no change any more."""
 
@@ -444,7 +445,7 @@ class Recovered:
     was_parked: bool
 
 
-@attrs.frozen
+@frozen
 class Connected:
     """Connection number ``connection`` is open and logged in."""
 
@@ -452,7 +453,7 @@ class Connected:
     description: str
 
 
-@attrs.frozen
+@frozen
 class Reconnecting:
     """A connection was lost, or could not be opened. The next attempt is after ``delay`` seconds."""
 
@@ -461,7 +462,7 @@ class Reconnecting:
     delay: float
 
 
-@attrs.frozen
+@frozen
 class Resized:
     """The run keeps up to ``connections`` connections from now on, where it kept up to ``before``.
 
@@ -474,7 +475,7 @@ class Resized:
     before: int
 
 
-@attrs.frozen
+@frozen
 class LoginDeferred:
     """A login was rejected while other logins were in progress. Logins are retried one at a time."""
 
@@ -482,7 +483,7 @@ class LoginDeferred:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class BreakerOpened:
     """A circuit breaker opened: one connection probes, and the others wait.
 
@@ -496,21 +497,21 @@ class BreakerOpened:
     delay: float
 
 
-@attrs.frozen
+@frozen
 class Resumed:
     """The circuit breaker closed: the probe succeeded."""
 
     cause: Literal["down", "full"]
 
 
-@attrs.frozen
+@frozen
 class Warned:
     """A non-fatal notice for the user, mostly about a connection."""
 
     text: str
 
 
-@attrs.frozen
+@frozen
 class Learned:
     """A trait of a server became known, which later runs make use of. An empty ``text``: it no longer holds.
 
@@ -523,7 +524,7 @@ class Learned:
     text: str
 
 
-@attrs.frozen
+@frozen
 class Retired:
     """A connection gave up. The run continues with the others, if there are any."""
 
@@ -531,7 +532,7 @@ class Retired:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class Swept:
     """Temporaries no longer exist on the target, or are not tried again after a warning."""
 
@@ -539,7 +540,7 @@ class Swept:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True)
 
 
-@attrs.frozen
+@frozen
 class Stopped:
     """The run is over; always the last event."""
 
@@ -598,7 +599,7 @@ Event: TypeAlias = (
 )
 
 
-@attrs.frozen
+@frozen
 class FromTarget:
     """An event of one of several targets, for a reader of all of them. ``target`` is the name of the target."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry
 
 __all__ = ["Kept"]
 
 
-@attrs.frozen
+@frozen
 class Kept:
     """A temporary on the target, and the one version of a source file that it was made from.
 

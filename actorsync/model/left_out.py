@@ -6,10 +6,12 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
+
 __all__ = ["NOTHING", "LeftOut"]
 
 
-@attrs.frozen
+@frozen
 class LeftOut:
     """Numbers of entries that a run does not mirror, by the reason. Of an excluded directory only itself counts.
 

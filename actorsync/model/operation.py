@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Listing, Root
 from actorsync.model.kept import Kept
 from actorsync.model.trash import Trashed
@@ -57,7 +58,7 @@ class Side(enum.Enum):
     __hash__ = object.__hash__  # quicker, as for `Kind`
 
 
-@attrs.frozen
+@frozen
 class Copy:
     """Send one file. ``source`` is as scanned; the journal records what was read.
 
@@ -80,7 +81,7 @@ class Copy:
         return self.source.path
 
 
-@attrs.frozen
+@frozen
 class Prepare:
     """Send one file, and leave it under its temporary name: nothing of it can be seen. Otherwise like `Copy`.
 
@@ -97,7 +98,7 @@ class Prepare:
         return self.source.path
 
 
-@attrs.frozen
+@frozen
 class Publish:
     """Rename a file that is whole under its temporary name to its final name, as a part of a release.
 
@@ -117,7 +118,7 @@ class Publish:
         return self.kept.source.path
 
 
-@attrs.frozen
+@frozen
 class PutBack:
     """Take back one part of a release: the file gets its temporary name again, and the old file its final name.
 
@@ -132,7 +133,7 @@ class PutBack:
         return self.published.path
 
 
-@attrs.frozen
+@frozen
 class Maintain:
     """Put an empty file on the target while a release is published, or remove it again if not ``begins``."""
 
@@ -141,7 +142,7 @@ class Maintain:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
-@attrs.frozen
+@frozen
 class Compare:
     """Compare the content of a file that the target has with what would be sent. Changes nothing.
 
@@ -159,7 +160,7 @@ class Compare:
         return self.source.path
 
 
-@attrs.frozen
+@frozen
 class MakeDirectory:
     """Make one directory. Its parent exists, or stands before it in the same batch."""
 
@@ -171,7 +172,7 @@ class MakeDirectory:
         return self.source.path
 
 
-@attrs.frozen
+@frozen
 class Move:
     """Rename a file that the target already has to the name that it has in the source now.
 
@@ -193,7 +194,7 @@ class Move:
         return self.source.path
 
 
-@attrs.frozen
+@frozen
 class Respell:
     """Change the spelling of one name, where the target takes the old and the new spelling for one name.
 
@@ -215,7 +216,7 @@ class Respell:
         return self.source.path
 
 
-@attrs.frozen
+@frozen
 class Remove:
     """Remove one entry of the target, if it still looks like ``target``.
 
@@ -234,7 +235,7 @@ class Remove:
         return self.target.path
 
 
-@attrs.frozen
+@frozen
 class SetMode:
     """Set the permissions of a file or directory that the target has already, with the right content.
 
@@ -254,7 +255,7 @@ class SetMode:
         return self.source.path
 
 
-@attrs.frozen
+@frozen
 class Survey:
     """List one directory that the journal does not know. ``side`` is the side that has it."""
 
@@ -262,7 +263,7 @@ class Survey:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
-@attrs.frozen
+@frozen
 class Sweep:
     """Remove one temporary that an earlier attempt left behind.
 
@@ -284,7 +285,7 @@ class Sweep:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
-@attrs.frozen
+@frozen
 class Recall:
     """Find out whether a file reached the trash, if the attempt to move it there ended without an outcome.
 
@@ -299,7 +300,7 @@ class Recall:
         return self.trashed.path
 
 
-@attrs.frozen
+@frozen
 class Audit:
     """List one directory that the journal knows, to find out whether it is still so. Nothing is changed.
 
@@ -310,7 +311,7 @@ class Audit:
     side: Side = attrs.field(default=Side.TARGET, kw_only=True, repr=False)
 
 
-@attrs.frozen
+@frozen
 class Look:
     """Ask for one entry by its name. Nothing is changed.
 
@@ -356,7 +357,7 @@ Tidying: TypeAlias = Recall | Sweep
 Batch: TypeAlias = tuple[Operation, ...]
 
 
-@attrs.frozen
+@frozen
 class Done:
     """The operation was done and verified.
 
@@ -394,7 +395,7 @@ class Fault(enum.Enum):
     PARKED = "parked"  # not tried: it has failed in the last runs, and it is too early for the next try
 
 
-@attrs.frozen
+@frozen
 class Failed:
     """The operation could not be done; ``reason`` is one line for the user. The run goes on."""
 
@@ -403,7 +404,7 @@ class Failed:
     fault: Fault = Fault.PATH
 
 
-@attrs.frozen
+@frozen
 class Skipped:
     """Intentionally skipped (a directory that holds entries of others), or replaced by other operations."""
 
@@ -411,7 +412,7 @@ class Skipped:
     reason: str
 
 
-@attrs.frozen
+@frozen
 class Returned:
     """The operation was not done: another connection may take it, or the next run.
 

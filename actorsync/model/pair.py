@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry
 from actorsync.model.operation import Side
 
@@ -39,7 +40,7 @@ class Doubt(enum.IntFlag):
         return cls.SOURCE_MISSING if side is Side.SOURCE else cls.TARGET_MISSING
 
 
-@attrs.frozen
+@frozen
 class Agreement:
     """Both sides of a path as they were when they last had the same content.
 
@@ -61,7 +62,7 @@ class Agreement:
         return self.source if side is Side.SOURCE else self.target
 
 
-@attrs.frozen
+@frozen
 class Conflict:
     """A path whose two sides have both changed, and differ. None: the side has no such entry.
 
@@ -79,7 +80,7 @@ class Conflict:
         return self.source if side is Side.SOURCE else self.target
 
 
-@attrs.frozen
+@frozen
 class Pending:
     """A name that a run has used on a side, and that may be there: a temporary, or what was set aside.
 

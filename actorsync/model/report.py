@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import RunFailed
 from actorsync.model.left_out import NOTHING, LeftOut
 from actorsync.model.text import counted, display
@@ -16,7 +15,7 @@ __all__ = ["Report", "Run"]
 _NAMED: Final = 3
 
 
-@attrs.frozen
+@frozen
 class Report:
     """What a run did. Counts are of files unless they say otherwise; sizes are in bytes, times in seconds.
 
@@ -93,7 +92,7 @@ class Report:
         raise RunFailed(self.error or self.refused or self.not_published or of_files, self.exit_code)
 
 
-@attrs.frozen
+@frozen
 class Run:
     """One run of a profile. ``report`` is None while the run goes on, and stays None if the process was killed."""
 

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind, Listing, Problem, join, name_of
 from actorsync.model.text import display, shorten
 
@@ -23,7 +24,7 @@ CODES: Final = {kind: code for code, kind in enumerate(KINDS) if kind is not Non
 Row: TypeAlias = tuple[bytes, int, int, int | None, int | None, int | None, int | None]
 
 
-@attrs.frozen
+@frozen
 class ListingRows:
     """A `Listing` whose entries are rows, sorted by name, byte by byte."""
 

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 
 import attrs
 
+from actorsync.classes import define
+
 __all__ = ["Traits"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Traits:
     """The traits of one server. All sessions of an endpoint share them."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind
 
 __all__ = ["Because", "Trashed"]
@@ -14,7 +13,7 @@ __all__ = ["Because", "Trashed"]
 Because: TypeAlias = Literal["replaced", "removed", "made", "moved", "mode"]
 
 
-@attrs.frozen
+@frozen
 class Trashed:
     """One change of one path. ``old`` is what the target had before, ``now`` what it has since; None for nothing.
 

@@ -11,6 +11,7 @@ import attrs
 
 from actorsync.actors.control import Control
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define, frozen
 from actorsync.errors import DRIFTED
 from actorsync.model.event import (
     Adopted,
@@ -46,7 +47,7 @@ _NOT_FAILED: Final = frozenset({0, 3, DRIFTED, 130})
 _QUIET: Final = frozenset({Adopted, Confirmed, Intended, Learned, PartSent, Relisted, RemovalIntended, Swept})
 
 
-@attrs.frozen
+@frozen
 class Pace:
     """How often a mirror is to be in sync, in seconds. ``every`` is the time between two passes over everything.
 
@@ -57,7 +58,7 @@ class Pace:
     stale_after: float | None = None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Readers:
     """What is called with each event of a mirror, after its state was brought up to date.
 
@@ -83,7 +84,7 @@ class Readers:
                 logging.getLogger("actorsync").exception("an observer of [observe] failed, and is not called again")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class MirrorState:
     """The state of one mirror: one target of one profile. Times are in seconds since the epoch.
 
@@ -195,7 +196,7 @@ class MirrorState:
         return None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Board:
     """The mirrors of a process, by name, in the order in which they were added."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
-
+from actorsync.classes import define
 from actorsync.errors import LoginRefused
 from actorsync.model.event import (
     BreakerOpened,
@@ -20,7 +19,7 @@ from actorsync.model.operation import Copy, Done, Failed, Fault, Move, Prepare, 
 __all__ = ["Counters"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Counters:
     """Counts of files unless they say otherwise, over all passes. `observe` takes note of events."""
 

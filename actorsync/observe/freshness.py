@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
+from actorsync.classes import define
 
 __all__ = ["Freshness"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Freshness:
     """Times in seconds since the epoch. A pass takes up the changes that were noticed before it began."""
 

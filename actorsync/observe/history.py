@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define, frozen
 from actorsync.model.report import Report, Run
 
 __all__ = ["KEPT", "History", "PastPass"]
@@ -19,7 +20,7 @@ KEPT: Final = 20
 _MOST_UNSETTLED: Final = 10_000
 
 
-@attrs.frozen
+@frozen
 class PastPass:
     """The report of a pass. ``scope`` is how many directories of the source it looked at; None for all."""
 
@@ -27,7 +28,7 @@ class PastPass:
     scope: int | None = None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class History:
     """The last passes, the newest at the end.
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import attrs
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from actorsync import __version__
+from actorsync.classes import frozen
 from actorsync.observe.board import Board, MirrorState
 
 __all__ = ["metrics_text"]
@@ -87,7 +87,7 @@ def metrics_text(board: Board) -> bytes:
     return generate_latest(registry)
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _OfBoard(Collector):
     board: Board
 

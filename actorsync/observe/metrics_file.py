@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from actorsync.actors.messages import Blocking
+from actorsync.classes import define
 from actorsync.model.event import Event, Stopped
 from actorsync.model.text import display
 from actorsync.observe.board import Board
@@ -22,7 +23,7 @@ __all__ = ["MetricsFile"]
 _EVERY: Final = 15.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class MetricsFile:
     """Writes the metrics of a board every 15 seconds, and at the end of each pass. A reader never sees a part of it.
 

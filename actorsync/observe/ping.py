@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from actorsync import __version__
+from actorsync.classes import define
 from actorsync.model.event import Event, Started, Stopped
 from actorsync.model.text import display
 from actorsync.observe.board import MirrorState
@@ -61,7 +62,7 @@ def _headers(parts: SplitResult) -> dict[str, str]:
     return headers
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Ping:
     """Requests ``url`` when passes over the whole source have succeeded, and two others at a start and a failure.
 

@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from actorsync.actors.statistics import Rate
+from actorsync.classes import define
 
 __all__ = ["EVERY", "Rates"]
 
@@ -17,7 +18,7 @@ EVERY: Final = 2.0
 _COVERED: Final = 600.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Rates:
     """Samples of the bytes that are sent each second. There is none for the time in which nothing is sent."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.observe.board import Board
 
 __all__ = ["Sampler"]
@@ -14,7 +14,7 @@ __all__ = ["Sampler"]
 _EVERY: Final = 1.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Sampler:
     """Samples the bytes that each mirror of a board has sent, for the rate and its plot."""
 

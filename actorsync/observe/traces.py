@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from actorsync import __version__
+from actorsync.classes import define
 from actorsync.model.event import Event, Intended, Started, Stopped
 from actorsync.model.messages import result_of
 from actorsync.model.operation import Copy, Done, Failed, Fault, Prepare
@@ -35,7 +36,7 @@ _UNSENT: Final = (
 )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Traces:
     """The spans of one mirror. They are sent in the background, and dropped if that is too slow.
 

@@ -7,6 +7,7 @@ from typing import Final, Generic, TypeVar
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import Entry
 from actorsync.model.event import (
     Conflicted,
@@ -33,7 +34,7 @@ MOST: Final = 100
 _MOST_FAILURES: Final = 20
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Bounded(Generic[T]):
     """Values by path, of which the first hundred are kept. ``total`` is the number of all paths, kept or not."""
 
@@ -60,7 +61,7 @@ class Bounded(Generic[T]):
             self._others.discard(hash(path))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Troubles:
     """What is wrong with a mirror. `observe` takes note of events; the failures are those of the last pass."""
 

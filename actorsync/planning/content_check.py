@@ -5,8 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry
 from actorsync.planning.reconcile import has_same_time
 
@@ -25,7 +24,7 @@ class Way(enum.Enum):
     SEND = "do not find out: send the file"
 
 
-@attrs.frozen
+@frozen
 class Network:
     """Which sides are read over the network: each byte of them costs as much as a byte that is sent."""
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.text import display, shorten
 from actorsync.planning.selection import Selection
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Pattern", "Tree", "extension_doubts", "pattern_doubts", "place_doubt", "secret_doubt", "variable_in"]
 
 
-@attrs.frozen
+@frozen
 class Pattern:
     """One line of patterns: where it is, for messages, and whether it is a line of a file, which may be a comment."""
 
@@ -34,7 +33,7 @@ class Pattern:
         return f'{self.where}: "{shorten(display(self.text), 100)}" {reason}'
 
 
-@attrs.frozen
+@frozen
 class Tree:
     """The source as far as patterns are concerned: its directory, and whether it has a path below that.
 

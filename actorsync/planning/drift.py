@@ -13,6 +13,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define, frozen
 from actorsync.model.entry import Entry, Kind, Listing, Record, Root, name_of, parent_of
 from actorsync.model.operation import Audit, Batch, Compare, Look, Move, Operation, Respell, SetMode, Survey, Sweep
 from actorsync.planning.temporary_names import is_temporary
@@ -43,7 +44,7 @@ _SECOND: Final = 1_000_000_000
 _HARMLESS: Final = Audit | Compare | Look | SetMode | Survey | Sweep
 
 
-@attrs.frozen
+@frozen
 class AuditRule:
     """How a run looks at a target that the journal knows.
 
@@ -59,7 +60,7 @@ class AuditRule:
     large_root: int = 2_000
 
 
-@attrs.frozen
+@frozen
 class Examined:
     """A directory of the target, compared with its records."""
 
@@ -135,7 +136,7 @@ def sample(entries: Iterable[Entry]) -> list[Entry]:
     return known[::step][:_SAMPLE]
 
 
-@attrs.frozen
+@frozen
 class Round:
     """How far the audits have come in their current round through the target; times in seconds since the epoch.
 
@@ -148,7 +149,7 @@ class Round:
     whole: float | None = None
 
 
-@attrs.frozen
+@frozen
 class Drift:
     """What has drifted and is not mended: ``now`` is what the target was last seen to have, None for nothing."""
 
@@ -165,7 +166,7 @@ def next_round(then: Round, chosen: Sequence[str], *, is_end: bool, now: float) 
     return Round("", now, then.began) if is_end else Round(chosen[-1], then.began, then.whole)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class AuditQueue:
     """Audits and looks that wait for an idle connection.
 

@@ -27,8 +27,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind, Record
 
 __all__ = ["ALONE", "KEEP", "OWNER_ALL", "SOURCE", "Modes", "mode_to_set", "read_modes"]
@@ -40,7 +39,7 @@ OWNER_ALL: Final = 0o700
 _MOST: Final = 0o777
 
 
-@attrs.frozen
+@frozen
 class Modes:
     """A rule for the modes on the target.
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from actorsync.classes import define, frozen
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Record, join, name_of, parent_of
 from actorsync.model.text import display
@@ -158,7 +159,7 @@ def _is_likelier(entry: Entry, other: Entry, record: Record) -> bool:
 # Removals: which of them could take something that is wanted.
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Twins:
     """Finds entries that the mirror keeps and that the target may take for one which is to be removed.
 
@@ -204,7 +205,7 @@ def parting(path: str, twin: str) -> tuple[str, str, str]:
 # The change of a spelling on the target.
 
 
-@attrs.frozen
+@frozen
 class NewSpelling:
     """An entry of the target that gets another spelling of its name, in the same directory.
 
@@ -222,14 +223,14 @@ class NewSpelling:
         return join(parent_of(self.temporary), aside_name(name_of(self.temporary)))
 
 
-@attrs.frozen
+@frozen
 class ListNames:
     """Return the names in a directory, or an `OperationRefused` if they cannot be read completely."""
 
     directory: str
 
 
-@attrs.frozen
+@frozen
 class Look:
     """Return the entry that the target shows when it is asked for ``path`` by name, or None if there is none.
 
@@ -239,7 +240,7 @@ class Look:
     path: str
 
 
-@attrs.frozen
+@frozen
 class Rename:
     """Rename ``old`` to ``new``. Return an `OperationRefused` if the target refuses, else None."""
 
@@ -279,7 +280,7 @@ def change_spelling(items: Sequence[NewSpelling]) -> Dialogue:
     return [results[index] for index in range(len(items))]
 
 
-@attrs.define
+@define
 class _Listed:
     """Names that were listed in one phase of the dialogue."""
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Kind, Scope, parent_of
 from actorsync.model.event import Parked, Recovered, Swept, Warned
 from actorsync.model.operation import Done, Failed, Fault, MakeDirectory, Move, Outcome, Remove, Sending, SetMode, Sweep
@@ -63,7 +64,7 @@ def _is_same(then: Entry | None, now: Entry | None) -> bool:
     return then == now
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Parking:
     """The failures of earlier runs, and what one run makes of them. ``now`` is the time of day, in seconds.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind, Listing, Record, name_of, parent_of
 from actorsync.planning.fingerprint import is_fingerprinted
 from actorsync.planning.modes import ALONE, Modes, mode_to_set
@@ -127,7 +128,7 @@ EXACT_TABLE: Mapping[tuple[Source, Target], Action] = {
 }
 
 
-@attrs.frozen
+@frozen
 class Decision:
     """What must happen to one path, and from what that was decided."""
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from typing import Literal, Protocol, TypeAlias
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind, Record, Root, parent_of
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_own
@@ -35,7 +34,7 @@ Deletion: TypeAlias = bool | Literal["everything"]
 FEW_ENTRIES = 2
 
 
-@attrs.frozen
+@frozen
 class Protected:
     """What is never removed although it is foreign: what is excluded, and what belongs to actorsync itself.
 
@@ -58,7 +57,7 @@ class DeleteLimit(Protocol):
     def limit(self, total: int) -> int: ...
 
 
-@attrs.frozen
+@frozen
 class RemovalRequest:
     """How much a run is about to remove, of how many entries, and what it saw of the source.
 
@@ -127,7 +126,7 @@ def _is_elsewhere(then: Root | None, now: Root) -> bool:
     return then is not None and then.device is not None and now.device is not None and then.device != now.device
 
 
-@attrs.frozen
+@frozen
 class Gone:
     """What is known of an entry that is to be removed. ``top`` is what is missing: itself, or a directory above it."""
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from actorsync.classes import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -33,7 +35,7 @@ def _tuple(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-@attrs.frozen
+@frozen
 class Selection:
     """Decide, for relative paths separated by "/", which entries are mirrored.
 

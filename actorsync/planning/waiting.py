@@ -7,13 +7,14 @@ from collections.abc import Collection, Iterator, Sequence
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import parent_of
 from actorsync.model.operation import Fault, MakeDirectory, Move, Sending
 
 __all__ = ["Directories", "Left", "Waiting"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Left:
     """What a run leaves undone.
 
@@ -28,7 +29,7 @@ class Left:
     is_by_drain: bool = False
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Waiting:
     """Operations that wait for another one, by the path of that one."""
 
@@ -59,7 +60,7 @@ class Waiting:
         self.count = 0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Directories:
     """The directories that are to be made, each before anything in it. ``waiting`` gets those that are not ready yet.
 

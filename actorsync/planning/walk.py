@@ -12,6 +12,7 @@ from typing import Protocol
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import Kind, Root, Scope, ancestors, join, name_of, parent_of
 from actorsync.model.row import CODES, ListingRows, decode, encode
 
@@ -63,7 +64,7 @@ class Walk(Protocol):
         """
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class WholeWalk:
     """A walk that lists everything below some directories, breadth first."""
 
@@ -97,7 +98,7 @@ class WholeWalk:
         return directories_of(selected)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PartialWalk:
     """A walk that lists ``hints``, and everything below what is new in them.
 

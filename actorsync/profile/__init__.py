@@ -25,14 +25,12 @@ from actorsync.profile.secrets.secret import (
     text_fault,
 )
 from actorsync.profile.secrets.terminal import ask
-from actorsync.profile.template import TEMPLATE
 from actorsync.profile.values.place import BothSecrets, Options, Place, Secrets
 from actorsync.profile.values.readers import IgnoreFile
 from actorsync.profile.values.units import MaxDelete, format_duration, parse_duration, parse_fingerprint, parse_rate
 
 __all__ = [
     "MADE",
-    "TEMPLATE",
     "BothSecrets",
     "CommandSecret",
     "CredentialSecret",

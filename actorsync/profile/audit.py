@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.profile.values.key import key
 from actorsync.profile.values.readers import choice_reader, read_duration, whole_reader
 
@@ -14,7 +15,7 @@ __all__ = ["AuditTable", "Repair"]
 Repair = Literal["report", "fix"]
 
 
-@attrs.frozen
+@frozen
 class AuditTable:
     """How a run looks at a target that it knows: other programs may have changed it. ``every`` is in seconds."""
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.shared.private_files import is_exposed, is_mounted_secret
 from actorsync.errors import ProfileError
 from actorsync.profile.known_keys import KEYS, SECTIONS, kebab, with_name
@@ -22,7 +21,7 @@ __all__ = ["Document", "plain_secrets", "read_document", "refuse"]
 _MAX_BYTES = 1_048_576
 
 
-@attrs.frozen
+@frozen
 class Document:
     """The tables of a profile by name, without ``[target]``; and the tables of its targets, at least one."""
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn, override
 
+from actorsync.classes import frozen
 from actorsync.planning.doubts import variable_in
 from actorsync.profile.audit import AuditTable
 from actorsync.profile.consistency import fault_of, fault_of_all
@@ -33,7 +32,7 @@ __all__ = ["MADE", "load_profile", "load_profiles", "make_profile", "make_profil
 MADE = "<program>"
 
 
-@attrs.frozen
+@frozen
 class _Document:
     source: SourceTable
     target: TargetTable
@@ -265,26 +264,33 @@ class _Loader:
             refuse(self._site.name, origin, str(error))
 
     def _structure(self, document: dict[str, Any]) -> _Document:
-        try:
-            structured = _converter(self._site, self._shown).structure(document, _Document)
-        except cattrs.ClassValidationError as group:
-            faults = list(_faults(group))
-            if not document["source"].keys() & {"path", "url"}:
-                faults.insert(0, ("source.path", KeyError("path")))  # report the first missing key of the file
-            self._explain(faults)
-        return structured
-
-    def _explain(self, faults: list[tuple[str, Exception]]) -> NoReturn:
-        """Raise the error in ``faults`` that most likely causes the others."""
-        # A misspelt key first: often another key is missing because of it.
-        faults.sort(key=lambda fault: not isinstance(fault[1], cattrs.ForbiddenExtraKeysError))
-        key, error = faults[0]
-        if isinstance(error, cattrs.ForbiddenExtraKeysError):
-            unknown = ".".join(filter(None, (key, min(error.extra_fields))))
-            self._fail(unknown, unknown_key(unknown))
-        if isinstance(error, KeyError):
-            self._fail(key, f"missing; add {KEYS[key].metadata['example']} to [{key.partition('.')[0]}]")
-        self._fail(key, str(error))
+        """Return the tables as classes. Each field's reader reads its value."""
+        unknown: list[str] = []
+        unread: list[tuple[str, str]] = []
+        tables: dict[str, Any] = {}
+        for section, table in SECTIONS.items():
+            values: dict[str, object] = {}
+            fields = {kebab(field.name): field for field in attrs.fields(table)}
+            unknown += [f"{section}.{noun}" for noun in sorted(document[section].keys() - fields.keys())]
+            site = attrs.evolve(self._site, table=section, target=self._shown if section == "target" else "")
+            for noun, field in fields.items():
+                key = f"{section}.{noun}"
+                if noun in document[section]:
+                    try:
+                        values[field.name] = field.metadata["reader"](document[section][noun], site)
+                    except ValueError as error:
+                        unread.append((key, str(error)))
+                elif field.default is attrs.NOTHING:
+                    unread.append((key, _missing(key)))
+            tables[section] = (table, values)
+        unknown += sorted(document.keys() - SECTIONS.keys())
+        if unknown:  # a misspelt key first: often another key is missing because of it
+            self._fail(unknown[0], unknown_key(unknown[0]))
+        if not document["source"].keys() & {"path", "url"}:
+            self._fail("source.path", _missing("source.path"))
+        if unread:
+            self._fail(*unread[0])
+        return _Document(**{section: table(**values) for section, (table, values) in tables.items()})
 
     def _source(self, table: SourceTable) -> Place:
         """Return the place that the keys of ``[source]`` describe."""
@@ -293,7 +299,7 @@ class _Loader:
         if table.url is not None:
             return self._place("source", table.url, table)
         if table.path is None:
-            self._fail("source.path", f"missing; add {KEYS['source.path'].metadata['example']} to [source]")
+            self._fail("source.path", _missing("source.path"))
         return self._place("source", Place("file", os.fspath(table.path)), table)
 
     def _place(self, name: str, place: Place, table: LoginTable) -> Place:
@@ -315,36 +321,9 @@ def _given(document: Mapping[str, Any], structured: _Document) -> dict[str, obje
     }
 
 
-def _converter(site: Site, target: str) -> cattrs.Converter:
-    """Return a converter from tables to classes. Each field's reader reads its value."""
-    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    for name, table in SECTIONS.items():
-        at = attrs.evolve(site, table=name, target=target if name == "target" else "")
-        overrides = {
-            field.name: override(rename=kebab(field.name), struct_hook=_reader(field, at))
-            for field in attrs.fields(table)
-        }
-        hook = make_dict_structure_fn(table, converter, **overrides)  # type: ignore[arg-type]
-        converter.register_structure_hook(table, hook)
-    return converter
-
-
-def _reader(field: attrs.Attribute[Any], site: Site) -> Any:
-    read = field.metadata["reader"]
-    return lambda value, _: read(value, site)
-
-
-def _faults(group: cattrs.ClassValidationError, section: str = "") -> Iterator[tuple[str, Exception]]:
-    """Yield each error in ``group`` with its key, or with the name of its table."""
-    noted, bare = group.group_exceptions()
-    for error, note in noted:
-        key = f"{section}.{kebab(note.name)}" if section else kebab(note.name)
-        if isinstance(error, cattrs.ClassValidationError):
-            yield from _faults(error, key)
-        else:
-            yield key, error
-    for error in bare:
-        yield section, error
+def _missing(key: str) -> str:
+    """Return the reason of the error for a key that has to be there."""
+    return f"missing; add {KEYS[key].metadata['example']} to [{key.partition('.')[0]}]"
 
 
 def _override_value(key: str, text: str) -> Any:

@@ -10,6 +10,7 @@ from typing import get_args
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.shared.home import home_directory
 from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.profile.secrets.files import regular_status
@@ -60,7 +61,7 @@ _NO_PROXY = "only sftp://, ftpes://, ftps:// and ftp:// can use a proxy"
 _NO_HOST_KEY = "only sftp:// has host keys; ftpes:// and ftps:// have ca-file and certificate-sha256"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class LoginTable:
     """The login keys of a table with a URL; None for keys that it does not set."""
 

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.planning.publishing.ranks import DEFAULT, Ranks
 from actorsync.profile.values.key import key
 from actorsync.profile.values.readers import choice_reader, read_duration, read_switch
@@ -23,7 +24,7 @@ __all__ = ["HooksTable", "Mode", "PublishTable", "TrashTable"]
 Mode = Literal["file", "burst"]
 
 
-@attrs.frozen
+@frozen
 class PublishTable:
     """How files get their final names. ``remove_after`` is in seconds."""
 
@@ -82,7 +83,7 @@ class PublishTable:
     )
 
 
-@attrs.frozen
+@frozen
 class HooksTable:
     """Programs that are run around the changes of a run, and only if there are any."""
 
@@ -104,7 +105,7 @@ class HooksTable:
     )
 
 
-@attrs.frozen
+@frozen
 class TrashTable:
     """Where what would be overwritten or removed goes. ``keep`` is in seconds, ``max_size`` in bytes."""
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.planning.modes import Modes
 from actorsync.planning.pairs.rules import ConflictRule
 from actorsync.planning.removal_guard import Deletion
@@ -46,7 +47,7 @@ Links = Literal["skip", "follow", "error"]
 _AUTOMATIC = 16
 
 
-@attrs.frozen
+@frozen
 class Sync:
     """What to mirror, and how.
 
@@ -274,7 +275,7 @@ class Sync:
         return Selection((*lines, *self.exclude), self.include, self.exclude_extensions, self.max_depth)
 
 
-@attrs.frozen
+@frozen
 class Shutdown:
     """How long each stage of stopping may take, in seconds, before the next one begins."""
 
@@ -298,7 +299,7 @@ class Shutdown:
     )
 
 
-@attrs.frozen
+@frozen
 class Profile:
     """A valid profile: every value is checked, every path is absolute, secrets are not yet looked up.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.profile.secrets.secret import SecretSource
 from actorsync.profile.values.key import key, secret_reader
 from actorsync.profile.values.readers import read_duration, read_path, read_switch
@@ -14,7 +15,7 @@ from actorsync.profile.values.service_readers import Listen, read_listen, read_p
 __all__ = ["ObserveTable", "WatchTable"]
 
 
-@attrs.frozen
+@frozen
 class WatchTable:
     """How a run with ``sync.watch`` follows changes. All values are in seconds."""
 
@@ -67,7 +68,7 @@ class WatchTable:
     )
 
 
-@attrs.frozen
+@frozen
 class ObserveTable:
     """Where the state of a run can be seen. Off by default. ``stale_after`` is in seconds, None for no limit."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.profile.login import LoginTable
 from actorsync.profile.values.key import key, ssh_key
 from actorsync.profile.values.place import Place
@@ -18,7 +19,7 @@ __all__ = ["SourceTable", "TargetTable"]
 _URL = 'url = "sftp://deploy@www.example.com/srv/www"'
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class SourceTable(LoginTable):
     """The table ``[source]`` as it is written: ``path`` or ``url``. ``Profile.source`` is the resulting place."""
 
@@ -45,7 +46,7 @@ class SourceTable(LoginTable):
     )
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class TargetTable(LoginTable):
     """The table ``[target]``, or one of several ``[[target]]``. ``Profile.target`` is the resulting place."""
 

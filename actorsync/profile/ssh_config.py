@@ -20,6 +20,8 @@ from typing import Final, NoReturn
 
 import attrs
 
+from actorsync.classes import define, frozen
+
 __all__ = ["HostSettings", "SshConfig", "SshConfigError"]
 
 _BLOCKS: Final = ("host", "match")
@@ -36,7 +38,7 @@ class SshConfigError(ValueError):
     """A file that cannot be used. The text names the file, the line, the reason, and what to do."""
 
 
-@attrs.frozen
+@frozen
 class HostSettings:
     """What the files say about one host; None for what they do not say."""
 
@@ -48,7 +50,7 @@ class HostSettings:
     jump: tuple[str, ...] | None = None
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Line:
     """One setting, or the head of a block (``Host``, ``Match``). ``place`` is how errors name it.
 
@@ -61,7 +63,7 @@ class _Line:
     heads: tuple[_Line, ...] = ()
 
 
-@attrs.define
+@define
 class _Found:
     """The values found so far for one host."""
 
@@ -82,7 +84,7 @@ class _Found:
         return (self.value("hostname") or self.host).replace("%h", self.host).replace("%%", "%")
 
 
-@attrs.frozen
+@frozen
 class SshConfig:
     """The lines of the files, in their order; obtained from `read`."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.profile.document import refuse
 from actorsync.profile.known_keys import KEYS, kebab, suggestion, unknown_key, variable_name, with_name
 from actorsync.profile.values.readers import Site
@@ -47,7 +46,7 @@ def names_of(site: Site, targets: Sequence[Mapping[str, object]]) -> tuple[str, 
     return tuple(names)
 
 
-@attrs.frozen
+@frozen
 class TargetKeys:
     """The keys of a profile whose targets have these names; ``("",)`` for one target without a name."""
 

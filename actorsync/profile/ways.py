@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.shared.home import home_directory
 from actorsync.endpoints.ssh.settings import JumpHost
 from actorsync.profile.secrets.one_time_code import OneTimeCode
@@ -24,7 +25,7 @@ __all__ = ["WaysIn", "WrittenHost", "parse_host", "read_jump", "read_otp", "with
 _MOST_JUMPS: Final = 8
 
 
-@attrs.frozen
+@frozen
 class WrittenHost:
     """A jump host as it is written: None for what is left out."""
 
@@ -77,7 +78,7 @@ def read_otp(value: object, site: Site) -> OneTimeCode:
     )
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class WaysIn:
     """The keys of a table that say how its server is reached; None for those that it does not set."""
 

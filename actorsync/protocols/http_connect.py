@@ -6,8 +6,7 @@ import base64
 import re
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import ProtocolError
 from actorsync.model.text import display, shorten
 
@@ -21,7 +20,7 @@ _STATUS: Final = re.compile(r"HTTP/1\.[0-9] ([0-9]{3})(?: (.*))?")
 _SHOWN: Final = 80
 
 
-@attrs.frozen
+@frozen
 class Answer:
     """The answer of a proxy. ``reason`` is its status line without the version, such as ``403 Forbidden``."""
 

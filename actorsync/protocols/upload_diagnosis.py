@@ -12,8 +12,7 @@ import errno
 import os
 from typing import Literal, TypeAlias
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import OperationRefused, TargetFull
 
 __all__ = ["Attempt", "Finding", "Hint", "find", "full", "hint_of", "judge"]
@@ -21,7 +20,7 @@ __all__ = ["Attempt", "Finding", "Hint", "find", "full", "hint_of", "judge"]
 Hint: TypeAlias = Literal["", "no room", "cut off", "denied"]
 
 
-@attrs.frozen
+@frozen
 class Attempt:
     """One upload and its result: of the refused file, or of the probe.
 

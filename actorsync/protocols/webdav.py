@@ -18,6 +18,8 @@ from xml.etree import ElementTree as ET
 
 import attrs
 
+from actorsync.classes import frozen
+
 __all__ = [
     "PROPFIND",
     "Meaning",
@@ -37,7 +39,7 @@ PROPFIND: Final = (
 )
 
 
-@attrs.frozen
+@frozen
 class Resource:
     """One entry of an answer to PROPFIND. ``is_directory`` is None if the server does not describe it."""
 
@@ -132,7 +134,7 @@ def _fold(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-@attrs.frozen
+@frozen
 class Meaning:
     """What a status means for one request: a number of `errno` (0 if none fits), and words for a user.
 

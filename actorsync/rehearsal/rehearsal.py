@@ -22,6 +22,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.errors import ProfileError
 from actorsync.model.text import display, size_text
 from actorsync.profile import EnvSecret, Profile
@@ -123,7 +124,7 @@ def _room_for(new: Version) -> int:
     return new.size + _OVERHEAD * (2 * len(new.files) + 64)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Rehearsing:
     """A rehearsal in progress, in ``folder``."""
 

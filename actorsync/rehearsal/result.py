@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.profile import Profile
 from actorsync.profile.release import HooksTable
 from actorsync.testing.servers.faults import FaultPlan, ServerFault
@@ -22,7 +21,7 @@ _CHILD: Final = (sys.executable, "-m", "actorsync.cli.rehearsal_child")
 Shown = Literal["old", "new", "mixed"]
 
 
-@attrs.frozen
+@frozen
 class Rehearsal:
     """What to rehearse, and how.
 
@@ -54,7 +53,7 @@ class Rehearsal:
         return keeps_old and self.profile.target.scheme != "sftp"
 
 
-@attrs.frozen
+@frozen
 class Began:
     """The files of the source are known, and the first run is about to begin."""
 
@@ -65,7 +64,7 @@ class Began:
     """The largest size that the folder may reach, in bytes."""
 
 
-@attrs.frozen
+@frozen
 class Said:
     """A line that a run printed."""
 
@@ -73,7 +72,7 @@ class Said:
     line: str
 
 
-@attrs.frozen
+@frozen
 class Run:
     """One run: how it ended, and what it printed."""
 
@@ -87,7 +86,7 @@ class Run:
     """What was on the target after the run."""
 
 
-@attrs.frozen
+@frozen
 class Result:
     """The result of a rehearsal."""
 

@@ -16,9 +16,8 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
-import attrs
-
 from actorsync.actors.observers import Observer
+from actorsync.classes import define
 from actorsync.model.changes import change_text
 from actorsync.model.event import (
     Changed,
@@ -64,7 +63,7 @@ def log_observer(name: str = "") -> Observer | None:
     return None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Log:
     """Logs events. A pass over a part of the source does not tell that it begins: most of them find nothing to do."""
 

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -14,15 +14,14 @@ import trio
 from actorsync.actors.observers import Observer
 from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, keeping_logins
-from actorsync.endpoints.wrappers.dry_run import DryRun
 from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal, begin_mode
 from actorsync.model.event import Event, Stopped, Warned
 from actorsync.model.messages import did_nothing, unplanned_text
 from actorsync.model.operation import Copy, Done, MakeDirectory, Move, Remove
 from actorsync.model.report import Report
-from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.publishing.rules import ResumeRule
 from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
@@ -30,8 +29,10 @@ from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.past.trash import tend
 from actorsync.runs.profile_journal import lock_journal_of
-from actorsync.runs.saved_plan import Notes, Plan, Step
 from actorsync.supervisor import supervise
+
+if TYPE_CHECKING:
+    from actorsync.runs.saved_plan import Plan
 
 __all__ = ["Mirror", "Places"]
 
@@ -39,7 +40,7 @@ __all__ = ["Mirror", "Places"]
 Places = tuple[Endpoint, Endpoint]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Mirror:
     """A profile and the options of its run. Each pass goes over new endpoints."""
 
@@ -114,6 +115,10 @@ class Mirror:
         """Make a plan. ``journal`` must be a copy: the plan changes it. See `one_pass` for ``places``."""
         if self.options.policy.pair is not None:
             return await self._pair_plan(journal, secrets, places)
+        # What a run does not need is not imported for it: it starts faster.
+        from actorsync.endpoints.wrappers.dry_run import DryRun
+        from actorsync.runs.saved_plan import Notes
+
         notes = Notes(journal.record)
         source, target = places or open_endpoints(self.profile, secrets)
         if self.is_stopped:
@@ -138,6 +143,8 @@ class Mirror:
 
     async def _pair_plan(self, journal: Journal, secrets: BothSecrets | None, places: Places | None) -> Plan:
         """Make the plan of a two-way run: it lists both sides, and does nothing of what follows."""
+        from actorsync.runs.saved_plan import Plan, Step
+
         steps: list[Step] = []
 
         def note(event: Event) -> None:
@@ -225,5 +232,7 @@ class Mirror:
         is_two_way = options.policy.pair is not None
         await trio.to_thread.run_sync(partial(begin_mode, journal, is_two_way=is_two_way))
         if options.policy.pair is not None:
+            from actorsync.pair_supervisor import supervise_pair
+
             return await supervise_pair(source, target, journal.pairs, options)
         return await supervise(source, target, journal, options)

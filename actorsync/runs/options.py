@@ -12,6 +12,7 @@ from actorsync.actors.observers import Observer, require_observers
 from actorsync.actors.pipeline import Pipeline
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import frozen
 from actorsync.endpoints.wrappers.bandwidth import Bandwidth
 from actorsync.endpoints.wrappers.transform import Transform
 from actorsync.planning.drift import AuditRule
@@ -107,7 +108,7 @@ def options_for(
     return options if statistics is None else attrs.evolve(options, statistics=statistics)
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Additions:
     """What a program adds to a run: known before its profile is loaded."""
 

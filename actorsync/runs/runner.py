@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -30,7 +30,9 @@ from actorsync.runs.observing import observing
 from actorsync.runs.open_endpoints import open_endpoints, require_source
 from actorsync.runs.options import options_for
 from actorsync.runs.profile_journal import copy_journal_of, is_target_known, lock_journal_of
-from actorsync.runs.saved_plan import Plan, check_target, only
+
+if TYPE_CHECKING:
+    from actorsync.runs.saved_plan import Plan
 
 __all__ = ["apply_once", "ask_first", "audit_once", "make_plan", "resolve_once", "run_once"]
 
@@ -152,6 +154,8 @@ async def apply_once(profile: Profile, plan: Plan, options: RunOptions | None = 
 async def _applied(
     mirror: Mirror, plan: Plan, journal: Journal, secrets: BothSecrets | None, places: Places | None
 ) -> Report:
+    from actorsync.runs.saved_plan import check_target, only
+
     silent = attrs.evolve(mirror, options=attrs.evolve(mirror.options, observers=(), listeners=()))
     now = await silent.plan(journal.copy_to_memory(), secrets, places)
     if mirror.is_stopped:

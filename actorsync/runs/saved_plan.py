@@ -23,6 +23,7 @@ from cattrs.strategies import configure_tagged_union
 from trio.abc import ReceiveChannel, SendChannel
 
 from actorsync.actors.pipeline import Change, OperationStage, operation_stage
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Session
 from actorsync.errors import GuardRefused, PlanOutdated, ProfileError
 from actorsync.model.entry import Entry, Kind, Listing, Record, parent_of
@@ -42,7 +43,7 @@ _MAX_BYTES: Final = 1 << 30
 _NAMED: Final = 5
 
 
-@attrs.frozen
+@frozen
 class Step:
     """One operation of a plan, and what the target had under its path when the plan was made, as far as known."""
 
@@ -54,7 +55,7 @@ class Step:
         return self.operation.path
 
 
-@attrs.frozen
+@frozen
 class Plan:
     """What a run would have done at one moment; made by `actorsync.plan`.
 
@@ -266,7 +267,7 @@ def _is_as_then(then: Entry | None, now: Entry | None) -> bool:
     )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Notes:
     """The steps of a plan, collected during a dry run: ``stage`` sees what is planned, ``observe`` what comes of it.
 

@@ -22,6 +22,8 @@ import attrs
 import outcome
 import trio
 
+from actorsync.classes import define, frozen
+
 __all__ = ["CANCEL_SECONDS", "LEAVE_SECONDS", "Step", "StopRequests", "abortable", "drain_on_enter", "has_terminal"]
 
 T = TypeVar("T")
@@ -57,7 +59,7 @@ def has_terminal() -> bool:
     return True
 
 
-@attrs.frozen
+@frozen
 class Step:
     """The effect of one request: ``act`` is called in trio's thread, and ``seconds`` later the process exits.
 
@@ -73,7 +75,7 @@ class Step:
         return self.seconds() if callable(self.seconds) else self.seconds
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StopRequests:
     """Handles requests to stop: the n-th request takes the n-th of the ``steps``; after the last, the process exits.
 

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from actorsync.actors.connections.trash import make_trash, recall
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Endpoint, Relocation, Session, look, mode_setter
 from actorsync.endpoints.shared.paths import leads_out
 from actorsync.errors import OperationRefused, PlanOutdated, ProfileError
@@ -43,7 +44,7 @@ _FLIGHT: Final = 64
 _FILES: Final = frozenset({Act.SWAP, Act.TAKE, Act.RESTORE})
 
 
-@attrs.frozen
+@frozen
 class Undoing:
     """What an undo would do: the run that it takes back, and the plan."""
 
@@ -194,7 +195,7 @@ def _run_to_undo(runs: Sequence[TrashRun], run: int | None) -> TrashRun:
 # Doing it.
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Undo:
     """One undo: its connection, and how far it has come."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.ending import the_cause
 from actorsync.errors import ActorsyncError, JournalUnusable, ProfileError
 from actorsync.journal import read_conflicts, read_drifts, read_runs, read_troubles, state_directory
@@ -45,7 +46,7 @@ class Attendant(Protocol):
         """Do what is to be done when the runs have ended. May be cancelled."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Warnings:
     """Warnings about what is beside the runs, as events of the first of them. Each is published once.
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.model.event import Event, PassBegan, Started, Stopped
 from actorsync.planning.publishing.canary import why_closed
 
 __all__ = ["Canary", "directories_of"]
 
 
-@attrs.frozen
+@frozen
 class _Pass:
     """A pass of the canary: when it began, and which directories it looks at; None for all of them."""
 
@@ -26,7 +27,7 @@ class _Pass:
         return self.began >= since and covers
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Canary:
     """How the passes of the canary ``name`` end, for the targets that wait for it.
 

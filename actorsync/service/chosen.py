@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.errors import ActorsyncError, ProfileError, ReleaseRefused
 from actorsync.model.text import display
 from actorsync.profile import Place, Profile, load_profiles
@@ -19,7 +20,7 @@ from actorsync.service.names import name_all, refuse_doubles
 __all__ = ["Chosen", "Refused", "choose", "profiles_in"]
 
 
-@attrs.frozen
+@frozen
 class Refused:
     """A mirror that cannot begin, and why."""
 
@@ -39,7 +40,7 @@ class Refused:
         return mine is not None and mine.is_canary and mine.path == other.path and mine.target in other.siblings
 
 
-@attrs.frozen
+@frozen
 class Chosen:
     """What a user has chosen to mirror: profiles by name, each with one target.
 

@@ -20,6 +20,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.journal import Journal
 from actorsync.model.event import Event, Warned
@@ -48,7 +49,7 @@ def control(job: Job, board: Board) -> None:
     job.options = attrs.evolve(job.options, companions=[*job.options.companions, attached.open])
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class ControlSocket:
     """The control socket of one job, whose state is on ``board``."""
 
@@ -108,7 +109,7 @@ def _bind(path: Path) -> socket.socket:
     return bound
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Serving:
     """The clients of one socket."""
 

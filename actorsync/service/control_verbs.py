@@ -7,11 +7,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import attrs
 import trio
 
 from actorsync import __version__
 from actorsync.actors.control import path_below
+from actorsync.classes import frozen
 from actorsync.errors import ProfileError
 from actorsync.journal import read_troubles, state_directory
 from actorsync.model.event import Changed, Event
@@ -28,7 +28,7 @@ from actorsync.service.jobs import Job
 __all__ = ["Verbs"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Verbs:
     """The verbs for the run of one job, whose state is on ``board``. ``publish`` shows the run's observers an event."""
 

@@ -10,6 +10,7 @@ import attrs
 from actorsync.actors.control import Control
 from actorsync.actors.observers import Observer
 from actorsync.actors.shutdown import Shutdown
+from actorsync.classes import define
 from actorsync.observe.board import MirrorState, Pace
 from actorsync.policy import RunOptions
 from actorsync.profile import Profile
@@ -19,7 +20,7 @@ from actorsync.runs.private_paths import own_files
 __all__ = ["Job", "job_for", "jobs_for", "pace_of"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Job:
     """One mirror: a profile with one target, the options of its run, and its state on the board."""
 

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.classes import define
 from actorsync.journal import Journal, wait_for_turn
 from actorsync.model.event import Event
 from actorsync.model.messages import result_of
@@ -48,7 +49,7 @@ async def notifying(jobs: Sequence[Job], systemd: Systemd | None, work: Work) ->
         yield notifier.noted(work)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Notifier:
     """What is told to the service manager."""
 

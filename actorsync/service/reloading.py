@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from actorsync.actors.shutdown import Shutdown
+from actorsync.classes import define
 from actorsync.errors import ActorsyncError, LoginRefused, ProfileError
 from actorsync.model.event import Changed, Event, Stopped, Warned
 from actorsync.model.text import display
@@ -68,7 +69,7 @@ def reloading(work: Work, load: Callable[[Profile], Profile], private: Iterable[
     return call
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Reloading:
     """The profiles of one job, one after the other."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.errors import ActorsyncError, JournalLocked, ProfileError, StageFailed
 from actorsync.model.messages import RESULTS, summary
 from actorsync.model.report import Report
@@ -25,7 +26,7 @@ __all__ = ["Ended", "end_of", "mirror", "refused", "run_jobs", "what_raised"]
 _NOT_BEGUN: Final = dict.fromkeys((ProfileError.exit_code, JournalLocked.exit_code), "not begun")
 
 
-@attrs.frozen
+@frozen
 class Ended:
     """How a mirror ended. ``report`` is that of its last pass, or says why there was none.
 

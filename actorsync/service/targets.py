@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from actorsync.actors.control import Control
+from actorsync.classes import define
 from actorsync.endpoints.wrappers.shared_listing import ListingReader, SharedListings
 from actorsync.errors import ActorsyncError
 from actorsync.model.event import Event, PassBegan, Started
@@ -83,7 +84,7 @@ def _share_scan(group: Sequence[Job]) -> Mapping[str, ListingReader]:
     return readers
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Follower:
     """A target that waits for the canary. ``since`` is when its pass began, on trio's clock.
 

@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import (
     Content,
     Endpoint,
@@ -51,7 +52,7 @@ A refusal concerns every item of a batch. A refusal ``"after"`` the verb hides t
 _CHOICES: Final = ("lose", "refuse", "wait")
 
 
-@attrs.define
+@define
 class RandomFaults:
     """Random faults: each call fails with probability ``rate``, in one of ``kinds``, as ``rng`` decides."""
 
@@ -73,7 +74,7 @@ class RandomFaults:
                 return self.rng.uniform(0, self.longest_wait)
 
 
-@attrs.frozen
+@frozen
 class Faulty(EndpointWrapper[Endpoint]):
     """The endpoint ``real``, with the faults that ``decide`` chooses."""
 

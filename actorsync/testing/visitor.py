@@ -26,6 +26,8 @@ from typing import BinaryIO, Final
 
 import attrs
 
+from actorsync.classes import frozen
+
 __all__ = ["Broken", "Seen", "Version", "Visitor", "Watcher", "is_temporary"]
 
 _TEMPORARY = re.compile(r"\.actorsync[-+][0-9a-z]+|^actorsync-[0-9a-z]+\.try$")
@@ -57,7 +59,7 @@ def _fingerprint(status: os.stat_result) -> _Fingerprint:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-@attrs.frozen
+@frozen
 class Version:
     """One version of a tree: for each file below ``root`` its fingerprint, by path, at one moment."""
 
@@ -198,7 +200,7 @@ class Watcher:
         self.look()
 
 
-@attrs.frozen
+@frozen
 class Broken:
     """A file whose content matched no version, with its size and the number of the look."""
 
@@ -207,7 +209,7 @@ class Broken:
     look: int
 
 
-@attrs.frozen
+@frozen
 class Seen:
     """What a visitor has seen so far."""
 

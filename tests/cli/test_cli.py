@@ -39,16 +39,6 @@ INTERNAL_ERROR = (
 )
 
 
-def test_version_and_help_import_nothing_that_is_slow_to_import() -> None:
-    code = (
-        "import sys; from actorsync.cli.commands import run_command; "
-        "assert run_command(['--version']) == 0; assert run_command(['ctl', '--help']) == 0; "
-        "print({'attrs', 'cattrs', 'ctypes', 'json', 'platformdirs', 'sqlite3', 'trio'} & {*sys.modules})"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "set()"
-
-
 def test_garbage_is_collected_after_the_imports_of_a_program() -> None:
     code = (
         "import gc; from actorsync.cli.process.imports import importing\n"

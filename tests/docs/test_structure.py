@@ -18,6 +18,7 @@ PACKAGE = ROOT / "actorsync"
 
 #: The layers of docs/design.md, from the bottom up. A folder imports from its own layer and from those before it.
 LAYERS = (
+    {"classes"},
     {"errors", "model"},
     {"planning", "protocols"},
     {"endpoints", "transforms"},

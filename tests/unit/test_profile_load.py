@@ -17,7 +17,6 @@ from actorsync.errors import ProfileError
 from actorsync.planning.modes import Modes
 from actorsync.planning.selection import Selection
 from actorsync.profile import (
-    TEMPLATE,
     EnvSecret,
     MaxDelete,
     Secret,
@@ -25,6 +24,7 @@ from actorsync.profile import (
 )
 from actorsync.profile.schema import Shutdown, Sync
 from actorsync.profile.sides import TargetTable
+from actorsync.profile.template import TEMPLATE
 from actorsync.profile.values.key import HINTS, hint_for
 from tests.support.profile_text import CANARY, DESCRIBED, INLINE, KEYS, MINIMAL, loaded, refused, toml
 

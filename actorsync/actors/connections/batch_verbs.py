@@ -8,13 +8,13 @@ from contextlib import suppress
 import attrs
 
 from actorsync.actors.connections import outcomes, release_verbs
-from actorsync.actors.connections.careful import Careful, Going
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.connections.inbox import Inbox
 from actorsync.actors.connections.intents import telling
 from actorsync.actors.connections.trash import noted, recall
 from actorsync.actors.statistics import LaneLevel
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import PrefetchingSession, Relocation, Session, Staged, look, mode_setter, respell
 from actorsync.errors import GuardRefused, OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors, join, name_of, parent_of
@@ -50,7 +50,7 @@ from actorsync.planning.temporary_names import kept_name
 __all__ = ["BatchVerbs"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class BatchVerbs:
     """Carries out batches of one kind, copies excepted, on a session of the target.
 
@@ -196,6 +196,8 @@ class BatchVerbs:
     async def _remove_carefully(self, target: Session, removals: Sequence[Remove]) -> list[Outcome]:
         """Remove what is as it was listed: each file by way of a name aside, and directories that are empty."""
         side, token = self.context.side, self.context.token
+        from actorsync.actors.connections.careful import Careful, Going  # for two-way runs alone
+
         pairs: dict[int, Going] = {}
         for index, removal in enumerate(removals):
             entry = removal.target

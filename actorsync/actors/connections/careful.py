@@ -19,6 +19,7 @@ import attrs
 
 from actorsync.actors.connections.digest import digest_in
 from actorsync.actors.connections.facts import FactChannel, send_facts
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Relocation, Session, Staged, look
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
@@ -37,7 +38,7 @@ _UNSEEN: Final = "what has its name cannot be looked at once it is set aside; th
 _CHANGED: Final = "it has changed there since it was listed; the next run looks again"
 
 
-@attrs.frozen
+@frozen
 class Placement:
     """A file that is whole under its temporary name. ``over`` is what has its final name, and goes to ``aside``.
 
@@ -65,7 +66,7 @@ class Placement:
         return None if self.over is None or self.aside is None else attrs.evolve(self.over, path=self.aside)
 
 
-@attrs.frozen
+@frozen
 class Going:
     """A file that is to go, by way of its name aside. ``proof`` is as in `Copy`."""
 
@@ -86,7 +87,7 @@ class Aside(enum.Enum):
     GONE = "nothing: another program has removed it there"
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Careful:
     """Careful changes over one session. Raises `ConnectionLost`; the caller then repeats the same items."""
 

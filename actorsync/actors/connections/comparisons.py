@@ -11,6 +11,7 @@ import attrs
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import HashingContent
 from actorsync.actors.statistics import LaneLevel
+from actorsync.classes import frozen
 from actorsync.endpoints.content_hash import ContentHash, content_hashes
 from actorsync.endpoints.contract import Content, ReadSession, Session
 from actorsync.errors import OperationRefused, SourceLost
@@ -28,7 +29,7 @@ _PIECE: Final = 256 * 1024
 _DIFFERENT: Final = "the target has another content"
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Comparisons:
     """Carries out the comparisons of one lane.
 

@@ -14,6 +14,7 @@ from actorsync.actors.connections.lane import LOSSES, Lane
 from actorsync.actors.connections.pool import AfterRejection, Pool, Role
 from actorsync.actors.messages import holding
 from actorsync.actors.statistics import ConnectionLevel, LaneLevel
+from actorsync.classes import define
 from actorsync.endpoints.contract import Session, traits_of
 from actorsync.endpoints.releases import free_space
 from actorsync.errors import ConnectionLost, LoginRefused, OwnLimit, TargetUnreachable, TooManyConnections
@@ -34,7 +35,7 @@ from actorsync.model.text import counted
 __all__ = ["Connection"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Connection:
     """Connection number ``level.number`` of a run. It connects when there is work, and then stays connected.
 

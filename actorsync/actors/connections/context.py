@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -14,16 +15,19 @@ from actorsync.actors.second_look import SecondLook
 from actorsync.actors.shutdown import Shutdown
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Source
 from actorsync.model.operation import Side
 from actorsync.planning.modes import ALONE, Modes
-from actorsync.planning.pairs.clocks import Clocks
 from actorsync.planning.publishing.keeping import Keeping
+
+if TYPE_CHECKING:
+    from actorsync.planning.pairs.clocks import Clocks
 
 __all__ = ["ConnectionContext", "Reading"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Reading:
     """How the side is read that the connections do not change."""
 
@@ -37,7 +41,7 @@ class Reading:
     """Whether the source can be read again at no cost worth counting: it is on this machine."""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class ConnectionContext:
     """Everything that is the same for all connections of one run, and for all their lanes."""
 

@@ -6,12 +6,13 @@ import attrs
 import trio
 
 from actorsync.actors.connections.pool import Pool
+from actorsync.classes import define
 from actorsync.model.operation import Batch, Operation
 
 __all__ = ["Inbox"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Inbox:
     """Takes batches from the channel of operations, which all lanes of a run share.
 

@@ -9,6 +9,7 @@ import trio
 
 from actorsync.actors.connections.facts import FactChannel, make_durable
 from actorsync.actors.messages import Registration
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Staged
 from actorsync.model.entry import Entry, join, name_of, parent_of
 from actorsync.model.event import Intended, Swept
@@ -25,7 +26,7 @@ def telling(over: Entry, proof: bytes | None) -> Entry:
     return over if proof is None else attrs.evolve(over, mtime_ns=None)
 
 
-@attrs.frozen
+@frozen
 class _Ahead:
     """A registration for a copy whose turn has not come."""
 
@@ -34,7 +35,7 @@ class _Ahead:
     registration: Registration
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Intents:
     """Owns the registrations of one lane.
 

@@ -17,6 +17,7 @@ from actorsync.actors.connections.intents import Intents
 from actorsync.actors.connections.outcomes import given_up
 from actorsync.actors.connections.uploads import Uploads
 from actorsync.actors.statistics import LaneLevel
+from actorsync.classes import define
 from actorsync.endpoints.contract import ReadSession, Session
 from actorsync.errors import ConnectionLost
 from actorsync.model.operation import Batch, Compare, Maintain, Publish, PutBack, Returned, Sending, Tidying
@@ -29,7 +30,7 @@ LOSSES: Final = 5
 IDLE: Final = 1.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Lane:
     """Takes operations, one batch after the other, and reports exactly one outcome for each.
 

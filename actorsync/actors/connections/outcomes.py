@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Staged
 from actorsync.errors import OperationRefused, TargetFull
 from actorsync.model.entry import Entry, Kind, Listing, Root, parent_of
@@ -63,7 +64,7 @@ _HOLDS_UNKNOWN: Final = (
 )
 
 
-@attrs.frozen
+@frozen
 class StagedCopy:
     """A file whose content is whole on the target under a temporary name, and only has to be renamed."""
 

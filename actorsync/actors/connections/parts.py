@@ -13,6 +13,7 @@ from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import digest_of
 from actorsync.actors.connections.facts import FactChannel, send_facts
 from actorsync.actors.connections.outcomes import StagedCopy
+from actorsync.classes import define
 from actorsync.endpoints.contract import Admit, Content, Session, Staged, Upload, look
 from actorsync.endpoints.resuming import Resuming, leave
 from actorsync.endpoints.wrappers.base import ContentWrapper
@@ -30,7 +31,7 @@ __all__ = ["Parts"]
 _STEP: Final = 16 << 20
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Parts:
     """Owns what a lane knows of the upload in flight, if a later attempt may continue it.
 

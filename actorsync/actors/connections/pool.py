@@ -15,6 +15,7 @@ import trio
 from actorsync.actors.control import Control
 from actorsync.actors.messages import Fact, holding
 from actorsync.actors.statistics import FILE_WEIGHT, Statistics
+from actorsync.classes import define
 from actorsync.errors import ConnectionLost, LoginLapsed, LoginRefused, OwnLimit, TooManyConnections
 from actorsync.model.event import Resized
 from actorsync.planning.admission.circuit_breaker import Breaker
@@ -50,7 +51,7 @@ class AfterRejection(enum.Enum):
     BACK_OFF = enum.auto()  # no other connection is open: it counts as a failed attempt
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Pool:
     """Admits connections to the target, and holds its two circuit breakers: host down, and target full.
 

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from actorsync.actors.connections.facts import FactChannel, make_durable, send_facts
+from actorsync.classes import define
 from actorsync.endpoints.contract import Relocation, Session, Upload, look
 from actorsync.endpoints.own_content import OwnContent
 from actorsync.errors import FatalError, OperationRefused
@@ -25,7 +26,7 @@ _NAME: Final = "probe"
 _WAY_OUT: Final = "nothing was changed; name another directory of the same disk in trash.path, or remove the key"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Trash:
     """Owns the directory of one run in the trash. Shared by all lanes and the releases of the planner."""
 

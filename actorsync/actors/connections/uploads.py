@@ -10,7 +10,6 @@ import attrs
 import trio
 
 from actorsync.actors.connections import outcomes
-from actorsync.actors.connections.careful import Careful, Placement
 from actorsync.actors.connections.context import ConnectionContext
 from actorsync.actors.connections.digest import HashingContent, hash_of_beginning
 from actorsync.actors.connections.facts import FactChannel, send_facts
@@ -19,6 +18,7 @@ from actorsync.actors.connections.intents import Intents
 from actorsync.actors.connections.outcomes import StagedCopy
 from actorsync.actors.connections.parts import Parts
 from actorsync.actors.statistics import LaneLevel
+from actorsync.classes import define
 from actorsync.endpoints.contract import Content, ReadSession, Session, Staged, Upload
 from actorsync.endpoints.releases import Publication, Published, publish
 from actorsync.endpoints.resuming import continue_from, may_continue, open_at
@@ -38,7 +38,7 @@ FLIGHT: Final = 8
 FLIGHT_BYTES: Final = 8 << 20
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Uploads:
     """Carries out the copies of one lane, in two steps: the upload under a temporary name, then the rename.
 
@@ -290,6 +290,8 @@ class Uploads:
 
     async def _place(self, target: Session) -> list[Entry | OperationRefused]:
         """Rename the files that wait, where what has them is what was seen before."""
+        from actorsync.actors.connections.careful import Careful, Placement  # for two-way runs alone
+
         items = [
             Placement(it.staged, it.copy.over, it.aside, it.copy.proof)
             for it in self._staged

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-import attrs
-
 from actorsync.actors.connections.digest import HashingContent
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import ReadSession
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry
@@ -17,7 +16,7 @@ __all__ = ["Contents", "Sides"]
 _PIECE = 256 * 1024
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Sides:
     """A session for reading on each side."""
 
@@ -29,7 +28,7 @@ class Sides:
         return self.source if side is Side.SOURCE else self.target
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Contents:
     """Reads files that must be, before and after, exactly the versions that were listed."""
 

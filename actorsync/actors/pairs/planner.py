@@ -15,6 +15,7 @@ from actorsync.actors.pipeline import Decide
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import blamed
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define, frozen
 from actorsync.model.entry import Entry, Kind, Root, Scope, ancestors, join, name_of, parent_of
 from actorsync.model.event import (
     Conflicted,
@@ -78,7 +79,7 @@ class PairMemory(Protocol):
     def pending(self, side: Side) -> list[Pending]: ...
 
 
-@attrs.frozen
+@frozen
 class PairRules:
     """What a two-way run may do. ``takes`` are choices of the user for paths in conflict: then it does only those."""
 
@@ -98,7 +99,7 @@ class PairRules:
     """Whether nothing is done: operations are reported as if they were."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PairPlanner:
     """An actor: turns a `PairScan` into steps, asks the guards, and gives the operations of each step to the limbs.
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Sequence
 
-import attrs
 import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.connections.digest import digest_in
 from actorsync.actors.messages import Fact
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Relocation, Session, look
 from actorsync.errors import ConnectionLost, OperationRefused, TargetUnreachable
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
@@ -37,7 +37,7 @@ class _State(enum.Enum):
     UNKNOWN = "what has its name, or should have it, is not known"
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Recovery:
     """Puts one side right. ``agreed`` returns what the journal has of a path."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Root
 from actorsync.model.operation import Side
 from actorsync.model.pair import Agreement, other
@@ -26,7 +27,7 @@ class NothingAgreed:
         return []
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PairScan:
     """What a scan of both sides has found."""
 

@@ -17,6 +17,7 @@ from actorsync.actors.pairs.contents import Contents, Sides
 from actorsync.actors.pairs.scan import NothingAgreed, PairScan
 from actorsync.actors.scanner import select
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.endpoints.contract import ReadSession, Source, list_first, look
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
@@ -54,7 +55,7 @@ class KnownByListing(Protocol):
     async def identify_and_list(self) -> tuple[Root, Listing]: ...
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class PairScanner:
     """An actor: walks both trees at the same time, and collects what follows.
 

@@ -10,6 +10,7 @@ import trio
 
 from actorsync.actors.messages import Fact, Settlement, Unissued
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.model.operation import (
     Batch,
     Copy,
@@ -34,7 +35,7 @@ _BATCH: Final = 50
 _TRIES: Final = 3
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Steps:
     """Hands the operations of a step to the limbs, and waits for the outcome of each."""
 

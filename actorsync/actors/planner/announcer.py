@@ -9,13 +9,14 @@ import trio
 
 from actorsync.actors.messages import Fact, Mark, Registration, Unissued
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.model.event import Event
 from actorsync.model.operation import Outcome
 
 __all__ = ["Announcer"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Announcer:
     """Send facts to the recorder, and tell ``listeners`` about every outcome."""
 

@@ -12,6 +12,7 @@ from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.questions import Questions
 from actorsync.actors.planner.survey import Survey
+from actorsync.classes import define, frozen
 from actorsync.model.entry import Entry, Listing, Record, Root, ancestors, name_of, parent_of
 from actorsync.model.event import Audited, Drifted, DriftEnded, MemoryVoided, Relisted, TargetSeen, Warned
 from actorsync.model.operation import (
@@ -49,7 +50,7 @@ __all__ = ["Audits"]
 _ASKED_AGAIN: Final = 1_000
 
 
-@attrs.frozen
+@frozen
 class _Turn:
     """The directories that a run lists, of a round that has come as far as ``round`` says."""
 
@@ -61,7 +62,7 @@ class _Turn:
 _CHANGING: Final = (Copy, MakeDirectory, Move, Publish, PutBack, Remove)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Audits:
     """Look at the root of the target before anything is planned, and at some directories while the run goes on.
 

@@ -10,6 +10,7 @@ import trio
 from actorsync.actors.messages import Several
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory, SourceQueries
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Kind, Listing, Record
 from actorsync.model.event import Adopted, Confirmed
 from actorsync.model.row import ListingRows
@@ -24,7 +25,7 @@ GROUP = 500
 _SETTLING = 3.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Comparison:
     """Find what of the source differs from the journal, and announce what turns out to be equal.
 

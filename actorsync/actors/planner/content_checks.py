@@ -10,6 +10,7 @@ import trio
 
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Record
 from actorsync.model.operation import Compare, Done, Outcome, Returned, Skipped
 from actorsync.planning.reconcile import Action, Decision
@@ -18,7 +19,7 @@ from actorsync.planning.schedule import Schedule
 __all__ = ["ContentChecks"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ContentChecks:
     """Have the contents of foreign files compared, and keep what follows from each comparison until it is planned.
 

@@ -14,6 +14,7 @@ from actorsync.actors.planner.removals import Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.stages import OperationStages, Verdict
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.operation import Copy, Failed, Fault, MakeDirectory, Move, Prepare, SetMode
 from actorsync.planning.publishing.keeping import Keeping
@@ -22,7 +23,7 @@ from actorsync.planning.schedule import Schedule
 __all__ = ["Dispatch"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Dispatch:
     """Hand operations to the stages of the caller, and schedule what these send on."""
 

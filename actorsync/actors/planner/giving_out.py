@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import attrs
 import trio
 
 from actorsync.actors.control import Control
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.model.operation import Batch
 
 __all__ = ["GivingOut"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class GivingOut:
     """The way from the schedule to the connections, which ends when the run is finished."""
 

@@ -18,6 +18,7 @@ from actorsync.actors.planner.removals import Delays, Removals
 from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Kind, Listing, Record, ScanComplete
 from actorsync.model.event import Adopted, Confirmed, Forgotten
 from actorsync.model.operation import Failed, Fault, Outcome, SetMode
@@ -31,7 +32,7 @@ from actorsync.planning.schedule import Schedule
 __all__ = ["Intake"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Intake:
     """Plan each directory as it comes from the scanner. ``turn`` is held while the journal is read; see `Scanner`."""
 

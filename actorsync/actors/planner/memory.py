@@ -9,6 +9,7 @@ import attrs
 
 from actorsync.actors.control import Control
 from actorsync.actors.pipeline import Approval
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Listing, Record, Root
 from actorsync.model.event import Parked
 from actorsync.model.kept import Kept
@@ -106,7 +107,7 @@ class Memory(Protocol):
     def troubles(self) -> Iterable[Parked]: ...
 
 
-@attrs.frozen
+@frozen
 class Rules:
     """What one run may do.
 
@@ -145,7 +146,7 @@ class Rules:
         return max(self.publish.remove_after, self.settle)
 
 
-@attrs.frozen
+@frozen
 class SourceQueries:
     """What the planner asks of the source beside the listings.
 

@@ -31,6 +31,7 @@ from actorsync.actors.planner.renames import Renames
 from actorsync.actors.planner.respellings import Respellings
 from actorsync.actors.planner.survey import Survey
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.model.entry import WHOLE_TREE, Entry, ScanComplete, Scope
 from actorsync.model.event import Forgotten, Learned, Planned, TrashOpened
 from actorsync.model.operation import Batch, Recall, Side
@@ -46,7 +47,7 @@ __all__ = ["MODES_TRAIT", "Planner"]
 MODES_TRAIT: Final = "sync.modes"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Planner:
     """Plan one run with the tables of ``actorsync.planning``.
 
@@ -226,7 +227,7 @@ class Planner:
         return _Story(self, progress, announcer, *parts, giving_out)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Story:
     """One run from beginning to end, and the tasks beside it that give work out and take outcomes back.
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.model.operation import Operation
 from actorsync.planning.schedule import Schedule
 
@@ -19,7 +20,7 @@ _AT_ONCE = 8
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Progress:
     """A signal that the schedule, or another state of the planner, has changed.
 

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from actorsync.actors.planner.progress import Progress
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.operation import Audit, Look, Outcome, Returned
 from actorsync.planning.drift import AuditQueue
@@ -20,7 +21,7 @@ __all__ = ["Questions"]
 _MOST_SUSPECTS: Final = 5_000
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Questions:
     """Audits and looks that were given to the schedule, until their outcomes are judged.
 

@@ -14,6 +14,7 @@ from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.removals import Removals
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.errors import ReleaseRefused
 from actorsync.model.entry import ScanComplete
 from actorsync.model.event import NotPublished, TrashOpened, Warned
@@ -44,7 +45,7 @@ def aside_of(kept: Kept) -> str:
     return aside_name(kept.temporary)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Expected:
     """What is to be staged: ``size`` is in bytes, ``ranks`` are how many files each rank has.
 
@@ -57,7 +58,7 @@ class Expected:
     is_whole: trio.Event = attrs.Factory(trio.Event)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Releases:
     """Owns what is staged and not published, and what waits for its publication.
 

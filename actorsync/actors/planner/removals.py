@@ -11,6 +11,7 @@ from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory, Rules
 from actorsync.actors.planner.progress import Progress, for_each
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Kind, Record, ScanComplete, Scope, ancestors, name_of, parent_of
 from actorsync.model.event import RemovalsDelayed, RemovalsRefused, RemovalsWithheld
 from actorsync.model.operation import Failed, Fault, MakeDirectory, Move, Operation, Outcome, Remove, Sending
@@ -24,7 +25,7 @@ from actorsync.planning.schedule import Schedule
 __all__ = ["Delays", "Removals"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Removals:
     """Plan removals, and decide at the end of the scan which of them are done in this run.
 
@@ -249,7 +250,7 @@ class Removals:
             await self.announcer.send(RemovalsWithheld(self._postponed, reason))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Delays:
     """Leave removals to later runs until their time has come: see `Rules.stays`."""
 

@@ -11,6 +11,7 @@ from actorsync.actors.messages import Blocking
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Digest, Memory
 from actorsync.actors.planner.progress import Progress
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Record, ScanComplete
 from actorsync.model.operation import Copy, Move, Outcome, Remove, Skipped
 from actorsync.planning import renames
@@ -25,7 +26,7 @@ __all__ = ["Renames"]
 _MOST_HELD = 200_000
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Renames:
     """Hold new files back until the scan says what is gone, and move those that were renamed.
 

@@ -10,6 +10,7 @@ import attrs
 from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.planner.renames import Renames
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Kind, Record, join, name_of, parent_of
 from actorsync.model.operation import Done, Outcome, Respell, Returned
 from actorsync.planning.name_folding import respelled
@@ -20,7 +21,7 @@ from actorsync.planning.temporary_names import temporary_name
 __all__ = ["Respellings"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Respellings:
     """Change the spelling of names before anything else is planned in their directory.
 

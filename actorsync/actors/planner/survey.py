@@ -12,6 +12,7 @@ from actorsync.actors.planner.announcer import Announcer
 from actorsync.actors.planner.memory import Memory
 from actorsync.actors.planner.progress import Progress
 from actorsync.actors.statistics import Statistics
+from actorsync.classes import define
 from actorsync.errors import FatalError
 from actorsync.model.entry import Entry, Kind, Listing, Root, ancestors
 from actorsync.model.event import Learned, SurveyComplete
@@ -26,7 +27,7 @@ __all__ = ["DELETE_TRAIT", "Survey"]
 DELETE_TRAIT: Final = "sync.delete"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Survey:
     """List the whole target into the journal: what an unknown target holds must not be guessed.
 

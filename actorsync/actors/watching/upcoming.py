@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
+
+from actorsync.classes import define
 
 if TYPE_CHECKING:
     from actorsync.planning.watching.agenda import Agenda
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Upcoming"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Upcoming:
     """The times of what comes next, in seconds since the epoch. Read them in trio's thread.
 

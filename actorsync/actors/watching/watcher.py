@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.hints import Dirty, Hints, Lost
 from actorsync.model.event import Event, Noticed, WatchLost, WatchStarted
 from actorsync.planning.watching.agenda import Agenda
@@ -15,7 +16,7 @@ from actorsync.planning.watching.agenda import Agenda
 __all__ = ["Watcher"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Watcher:
     """Receives the hints of ``watch`` until it is cancelled.
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final, TextIO, cast
 
-import attrs
 import trio
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actorsync.actors.statistics import ConnectionLevel, Statistics
+from actorsync.classes import frozen
 from actorsync.cli.output.lines import Lines
 from actorsync.cli.output.progress import progress_parts
 from actorsync.cli.output.streams import Sink
@@ -188,7 +188,7 @@ class Screen:
         os.write(self.descriptor, f"{erased}{_WRAP}{_SHOW_CURSOR}".encode())
 
 
-@attrs.frozen
+@frozen
 class Frame:
     """The lines of a frame, without the spaces at their ends, which a terminal would wrap as well."""
 

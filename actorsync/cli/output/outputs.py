@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.cli.output.lines import Output
 from actorsync.cli.output.streams import bug_lines
 from actorsync.model.event import Event
@@ -15,7 +15,7 @@ from actorsync.service.running import Ended
 __all__ = ["Outputs"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Outputs:
     """What is ``shown``, and what is ``logged``: all get the same, and each is written by a task of its own.
 

@@ -7,12 +7,13 @@ from collections import deque
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.cli.output.streams import Sink
 
 __all__ = ["Queue"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Queue:
     """Lines that are not written yet, each with where it goes. Outputs that share a queue keep the order of events."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.messages import did_nothing
 from actorsync.model.report import Report
 
 __all__ = ["Refusals"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Refusals:
     """Refusals in passes that follow one another.
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.cli.output.streams import Sink, bug_lines, tell
 from actorsync.errors import ActorsyncError, ProfileError
 from actorsync.model.messages import moment
@@ -19,7 +18,7 @@ from actorsync.model.text import display
 __all__ = ["LogFile", "log_to"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class LogFile:
     """A log file that is open, and the path that it was opened by."""
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Literal
 
 from actorsync.actors.statistics import Statistics
-from actorsync.cli.output.json_lines import JsonLines
 from actorsync.cli.output.lines import Lines, Output
 from actorsync.cli.output.outputs import Outputs
 from actorsync.cli.output.streams import Sink
@@ -64,6 +63,8 @@ def _is_terminal() -> bool:
 
 def _plain(show: Show, verb: str, statistics: Statistics, every: str) -> Output:
     if show == "json":
+        from actorsync.cli.output.json_lines import JsonLines
+
         return JsonLines(statistics, sys.stdout, sys.stderr)
     if show == "quiet":
         return Output(statistics, sys.stdout, sys.stderr)

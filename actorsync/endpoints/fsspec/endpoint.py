@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Capabilities
 from actorsync.endpoints.fsspec.errors import is_missing, said, unopened
 from actorsync.endpoints.fsspec.name_checks import Move
@@ -48,7 +48,7 @@ _WEBDAV: Final = frozenset({"webdav", "webdavs"})
 _WEB_SECONDS: Final = 60
 
 
-@attrs.frozen
+@frozen
 class Plan:
     """How a place is opened: the class in fsspec, its arguments, and the root."""
 

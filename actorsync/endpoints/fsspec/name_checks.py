@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.fsspec.errors import is_missing
 from actorsync.endpoints.fsspec.spelling import StoreSpellings
 from actorsync.endpoints.fsspec.tree import Tree
@@ -30,7 +31,7 @@ Not every store has the choice. Raises `OSError` with ``EEXIST`` if the store do
 """
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class NameChecks:
     """The checks of one store. Every method blocks, and may be called in any thread.
 

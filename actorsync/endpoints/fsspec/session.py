@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar, TypeVarTuple, Unpack
 
-import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.fsspec.store import Store
 from actorsync.endpoints.fsspec.tree import Tree
@@ -259,7 +259,7 @@ class FsspecSession:
 _ItemT = TypeVar("_ItemT")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Progress:
     """How far a file is: the bytes ``read``, and those ``put`` at once or by ``writer``."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.fsspec.errors import outcome_of
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.shared.case_folding import CaseFolding
@@ -25,7 +26,7 @@ from actorsync.planning.name_folding import (
 __all__ = ["StoreSpellings"]
 
 
-@attrs.frozen
+@frozen
 class StoreSpellings:
     """What is known of the spellings in a store. Every method blocks, and may be called in any thread.
 

@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
 from actorsync.endpoints.fsspec.name_checks import Move, NameChecks, odd_directories
@@ -40,7 +41,7 @@ _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Store:
     """All that changes ``tree``. Every method blocks, and may be called in any thread.
 

@@ -11,8 +11,7 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-import attrs
-
+from actorsync.classes import define
 from actorsync.endpoints.fsspec.entries import Info, entry_of, version_of
 from actorsync.endpoints.fsspec.errors import is_missing, outcome_of
 from actorsync.endpoints.shared.paths import below, leads_out, why_not_inside
@@ -26,7 +25,7 @@ __all__ = ["Tree"]
 _LOOKS: Final = 3
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Tree:
     """The tree below ``root``, which is a path of ``fs``. Every method blocks, and may be called in any thread.
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.ftp.looks.listing import Lister, stored_differently
 from actorsync.endpoints.ftp.looks.names import NameCheck
 from actorsync.endpoints.ftp.looks.presence import Presence
@@ -29,7 +28,7 @@ __all__ = ["Directories"]
 _ROOT = "the root"
 
 
-@attrs.frozen
+@frozen
 class Directories:
     """Makes and removes directories."""
 

@@ -6,19 +6,18 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Capabilities
-from actorsync.endpoints.ftp.session import FtpSession
 from actorsync.endpoints.ftp.wire.certificates import TlsPolicy, UntrustedServer, warn_of_clear_text
 from actorsync.endpoints.ftp.wire.connection import FtpConnection, Knowledge
 from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
 from actorsync.endpoints.ftp.wire.tls import TlsClient
-from actorsync.endpoints.ftp.wire.trial import try_flights
-from actorsync.endpoints.ftp.wrong_scheme import WrongScheme
 from actorsync.endpoints.shared.paths import absolute_root
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.errors import (
@@ -38,6 +37,10 @@ from actorsync.protocols.ftp.replies import accept_tls
 from actorsync.protocols.ftp.wire import Reply, command_line
 from actorsync.protocols.greetings import OtherService
 
+if TYPE_CHECKING:
+    from actorsync.endpoints.ftp.session import FtpSession
+    from actorsync.endpoints.ftp.wrong_scheme import WrongScheme
+
 __all__ = ["FtpEndpoint"]
 
 #: What vsftpd says when one of its own processes fails; see `ends_session`.
@@ -46,7 +49,7 @@ _FAILED_INSIDE = "500 OOPS"
 _LAPSES = 3
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class FtpEndpoint:
     """A directory on an FTP server. ``path`` is relative to the login directory, or absolute.
 
@@ -164,7 +167,7 @@ class FtpEndpoint:
                 if not (self._is_accepted and flights.is_settled):  # another connection may have done it meanwhile
                     session = await self._log_in(control, greeting)
                     self._is_accepted = True
-                    is_usable = flights.is_settled or await try_flights(control, flights, session.connection.root)
+                    is_usable = flights.is_settled or await _try_flights(control, flights, session.connection.root)
                     return session if is_usable else None
         return await self._log_in(control, greeting)
 
@@ -185,6 +188,8 @@ class FtpEndpoint:
 
     @property
     def _scheme(self) -> WrongScheme:
+        from actorsync.endpoints.ftp.wrong_scheme import WrongScheme  # a run without a connection starts faster
+
         return WrongScheme(self.host, self.port, self.table, self.connect_seconds, self.proxy)
 
     @property
@@ -259,6 +264,8 @@ class FtpEndpoint:
             known.has_mlsd = known.features.has_mlst
         if known.time_setter is None:
             known.time_setter = known.features.time_setter
+        from actorsync.endpoints.ftp.session import FtpSession  # for the same reason
+
         root = absolute_root(known.features.working_directory, self.path)
         warnings = () if self.tls is not None else warn_of_clear_text(self.host, control.way, self.user)
         return FtpSession(FtpConnection(control, known, root), warnings)
@@ -277,6 +284,12 @@ def _as_too_many_connections() -> Iterator[None]:
         raise
     except ConnectionLost as lost:
         raise TooManyConnections(str(lost)) from lost
+
+
+async def _try_flights(control: ControlConnection, flights: Flights, root: str) -> bool:
+    from actorsync.endpoints.ftp.wire.trial import try_flights  # only for servers that are not known
+
+    return await try_flights(control, flights, root)
 
 
 async def _meet(control: ControlConnection, flights: Flights) -> Reply:

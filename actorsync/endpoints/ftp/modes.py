@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.looks.symlinks import SymlinkFinder
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
@@ -22,7 +23,7 @@ from actorsync.protocols.ftp.wire import Reply
 __all__ = ["ModeSetter"]
 
 
-@attrs.frozen
+@frozen
 class ModeSetter:
     """Sets the modes of uploads and of entries."""
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Relocation
 from actorsync.endpoints.ftp.looks.presence import Facts, is_changed, note_times
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
@@ -24,7 +23,7 @@ from actorsync.protocols.ftp.time_shift import TimeShift
 __all__ = ["Mover"]
 
 
-@attrs.frozen
+@frozen
 class Mover:
     """Moves files that are already on the server."""
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.ftp.looks.presence import Looker
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
@@ -34,7 +35,7 @@ __all__ = ["Publisher"]
 _QUIET, _MOST_LOOKS = 1.0, 20
 
 
-@attrs.frozen
+@frozen
 class Publisher:
     """Publishes staged files, and takes that back."""
 

@@ -23,6 +23,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.endpoints.content_hash import Algorithm, ContentHash
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.ftp.looks.presence import Presence
@@ -46,7 +47,7 @@ _PIECE = 64 * 1024
 _ALGORITHMS: Final[Mapping[str, Algorithm]] = {"SHA-256": "sha256", "SHA-512": "sha512"}
 
 
-@attrs.frozen
+@frozen
 class Reader:
     """Opens files for reading."""
 
@@ -166,7 +167,7 @@ class Reader:
         return await self._described(path, replies)
 
 
-@attrs.frozen
+@frozen
 class Hasher:
     """Asks the server for hashes of files, where it has HASH with an algorithm that is good enough."""
 
@@ -188,7 +189,7 @@ class Hasher:
         ]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Download(Content):
     """A file that is being received. Never returns a byte more than the file had when it was opened."""
 

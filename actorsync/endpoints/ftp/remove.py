@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.ftp.directories import Directories
 from actorsync.endpoints.ftp.looks.presence import Presence, is_changed, note_times
 from actorsync.endpoints.ftp.looks.spelling import FtpSpellings
@@ -24,7 +23,7 @@ __all__ = ["Remover"]
 _OTHERS: Final = (Kind.LINK, Kind.OTHER)
 
 
-@attrs.frozen
+@frozen
 class Remover:
     """Removes files, directories and temporaries."""
 

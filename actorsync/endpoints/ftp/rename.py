@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Staged
 from actorsync.endpoints.ftp.looks.probe import Prober, attempt_of
 from actorsync.endpoints.ftp.looks.sizes import Sizes
@@ -29,7 +28,7 @@ from actorsync.protocols.upload_diagnosis import Finding, judge
 __all__ = ["RenameFlight", "Renamer"]
 
 
-@attrs.frozen
+@frozen
 class RenameFlight:
     """The flight that gives a staged file its final name, and reads back what the server then shows."""
 
@@ -64,7 +63,7 @@ class _Unproven(OperationRefused):
         self.entry, self.size, self.lacks_size = entry, size, lacks_size
 
 
-@attrs.frozen
+@frozen
 class Renamer:
     """Renames staged files to their final names."""
 

@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.looks.restart import PartReader, RestartProbe
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
@@ -29,7 +30,7 @@ _PAUSE: Final = 0.5
 _SETTLING: Final = 30.0
 
 
-@attrs.define
+@define
 class Resumer:
     """Finds out how much of a temporary can be kept, and checks the file that came of it."""
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.ftp.looks.listing import Lister, stored_differently
 from actorsync.endpoints.ftp.looks.names import NameCheck
@@ -55,7 +56,7 @@ _SENT_BLIND = 64 * 1024
 _ALL = 1 << 63
 
 
-@attrs.define
+@define
 class _FollowUp:
     """The flight behind an upload, and what its replies say."""
 
@@ -77,7 +78,7 @@ class _FollowUp:
         return Flight.PORT if self.asks_port else Flight.BURST
 
 
-@attrs.frozen
+@frozen
 class Uploader:
     """Uploads files to temporaries, with the commit of an earlier one in the same flight."""
 

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.endpoints.ftp.wire.certificates import NotTls
 from actorsync.endpoints.ftp.wire.control import ControlConnection, open_control
 from actorsync.endpoints.ftp.wire.data import Timeouts
@@ -38,7 +38,7 @@ _HEAD: Final = 6
 _WANTS_TLS = re.compile(r"\b(?:TLS|SSL|AUTH|cleartext|clear text|secure|encrypt\w*)\b", re.IGNORECASE)
 
 
-@attrs.frozen
+@frozen
 class WrongScheme:
     """Finds out whether the server at ``host`` and ``port`` expects another scheme. ``table`` is for the messages."""
 

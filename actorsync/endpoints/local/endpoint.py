@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeVar, TypeVarTuple, Unpack
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Capabilities, Content, Relocation, Staged, Upload, nothing_ahead
 from actorsync.endpoints.hints import Hints
 from actorsync.endpoints.local import publish as releases
@@ -173,7 +174,7 @@ class LocalEndpoint:
         return await trio.to_thread.run_sync(function, *args, limiter=self._transfers)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Opening:
     """A file that a task is waiting to open."""
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import join, name_of, parent_of
 from actorsync.model.traits import Traits
 from actorsync.planning.name_folding import (
@@ -29,7 +30,7 @@ from actorsync.planning.name_folding import (
 __all__ = ["Names", "require_itself"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Names:
     """What is known of the names of a tree. All threads share it."""
 

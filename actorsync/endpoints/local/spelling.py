@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.local.openat import Walk, entry_of, refusal
 from actorsync.endpoints.shared.paths import aside_of
 from actorsync.errors import OperationRefused
@@ -17,7 +18,7 @@ from actorsync.planning.name_folding import ListNames, Look, NewSpelling, Rename
 __all__ = ["Spellings", "put_back"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Spellings:
     """The names in the directories of one batch. Every method blocks."""
 

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Relocation, Staged
 from actorsync.endpoints.local.links import KeepsBack, resolved, without_kept_back
 from actorsync.endpoints.local.modes import set_mode
@@ -66,7 +67,7 @@ _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
 
 
-@attrs.frozen
+@frozen
 class Opened:
     """A file open for reading: by descriptor, or already read if it is small."""
 
@@ -77,7 +78,7 @@ class Opened:
     unchanged: bool = True
 
 
-@attrs.frozen
+@frozen
 class Tree:
     """The tree below ``root``. Every method blocks; a batch returns one result for each item, in order."""
 

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.shared.paths import leads_out, why_not_inside
 from actorsync.errors import ConnectionLost, OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
@@ -18,7 +19,7 @@ __all__ = ["Directory", "File", "MemoryTree", "Node", "Special", "freeze", "walk
 _LONGEST_NAME: Final = 255
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class File:
     data: bytes
     mtime_ns: int
@@ -27,7 +28,7 @@ class File:
     mode: int = 0o644
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Directory:
     mtime_ns: int
     ctime_ns: int
@@ -36,7 +37,7 @@ class Directory:
     children: dict[str, Node] = attrs.field(factory=dict)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Special:
     """A symbolic link, a pipe, a socket or a device: listed, and never opened."""
 

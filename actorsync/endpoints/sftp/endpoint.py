@@ -1,31 +1,27 @@
-"""The SFTP endpoint: how a session is opened, with the first login before all others."""
+"""The SFTP endpoint: where a directory is, and how its server is reached."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Capabilities
-from actorsync.endpoints.sftp.session import SftpSession
-from actorsync.endpoints.sftp.wire.connection import Knowledge, Server, SftpConnection
-from actorsync.endpoints.sftp.wire.host import Host
-from actorsync.endpoints.sftp.wire.requests import RequestPipeline
-from actorsync.endpoints.shared.paths import absolute_root, sftp_url_path
-from actorsync.endpoints.shared.proxy import Proxy
-from actorsync.endpoints.ssh.access import SshAccess
-from actorsync.endpoints.ssh.asyncio_thread import AsyncioThread
-from actorsync.endpoints.ssh.channel import SshChannel
+from actorsync.endpoints.shared.paths import sftp_url_path
 from actorsync.endpoints.ssh.settings import HostTrust, JumpHost, ShownHostKey, SshLogin
-from actorsync.endpoints.ssh.subsystem import CLOSED, SftpNotStarted
-from actorsync.errors import ConnectionLost, GuardRefused, LoginRefused, ProfileError
+from actorsync.errors import GuardRefused
 from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.text import display
 from actorsync.model.traits import Traits
-from actorsync.protocols.sftp import dialogues as ask
-from actorsync.protocols.sftp.replies import Attributes, Reply
+
+if TYPE_CHECKING:
+    from actorsync.endpoints.sftp.logins import Logins
+    from actorsync.endpoints.sftp.session import SftpSession
+    from actorsync.endpoints.shared.proxy import Proxy
 
 __all__ = ["LANES", "SftpEndpoint"]
 
@@ -33,7 +29,7 @@ __all__ = ["LANES", "SftpEndpoint"]
 LANES = 64
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SftpEndpoint:
     """A directory on an SFTP server. ``path`` is relative to the login directory, or absolute.
 
@@ -64,20 +60,7 @@ class SftpEndpoint:
     outside: str = ""
     """The directory beside the root that old files may go to, as a path that begins with ``../``."""
     traits: Traits = attrs.field(factory=Traits, init=False, repr=False)
-    _thread: AsyncioThread = attrs.field(factory=AsyncioThread, init=False, repr=False)
-    _knowledge: Knowledge = attrs.field(init=False, repr=False)
-    _access: SshAccess = attrs.field(init=False, repr=False)
-    _host: Host = attrs.field(init=False, repr=False)
-    _has_started: bool = attrs.field(default=False, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._knowledge = Knowledge(outside=self.outside)
-        self._knowledge.folding.traits = self.traits
-        self._host = Host(self.traits)
-        address = (self.host, self.port)
-        self._access = SshAccess(
-            self.display, address, self.login, self.trust, self.jump, self.connect_seconds, self.proxy
-        )
+    _logins: Logins | None = attrs.field(default=None, init=False, repr=False)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -103,7 +86,8 @@ class SftpEndpoint:
 
     def begin_pass(self) -> None:
         """Forget what was seen of the tree."""
-        self._knowledge.symlink_guard.forget()
+        if self._logins is not None:
+            self._logins.begin_pass()
 
     @property
     def servers(self) -> Sequence[str]:
@@ -120,13 +104,8 @@ class SftpEndpoint:
             ConnectionLost: no SSH server could be reached.
             LoginRefused: it is no SSH server; or a jump host before it is not trusted, or rejects the login.
         """
-        index %= len(self.servers)
-        try:
-            with trio.fail_after(self._access.total_seconds):
-                async with self._thread.running() as loop:
-                    return await self._access.show_host_key(loop, index, wanted)
-        except trio.TooSlowError:
-            raise ConnectionLost("no answer in time") from None
+        logins = await self._ready()
+        return await logins.show_host_key(index % len(self.servers), wanted)
 
     @asynccontextmanager
     async def logged_in(self) -> AsyncIterator[None]:
@@ -134,10 +113,11 @@ class SftpEndpoint:
 
         Logs in at once, while the code is fresh. If that fails, the first session raises the error.
         """
-        if not self._access.is_shared:
+        if self.login.codes is None:
             yield
             return
-        async with self._thread.running() as loop, self._access.kept(loop):
+        logins = await self._ready()
+        async with logins.kept():
             yield
 
     @asynccontextmanager
@@ -147,79 +127,21 @@ class SftpEndpoint:
         If the server accepts the login and provides no SFTP, and has provided none before, this is confirmed over a
         second connection, and then counts as a refused login.
         """
-        async with AsyncExitStack() as stack:
-            try:
-                session = await stack.enter_async_context(self._open_session())
-            except SftpNotStarted:
-                if self._has_started:
-                    raise
-                try:
-                    session = await stack.enter_async_context(self._open_session())
-                except SftpNotStarted as confirmed:
-                    raise LoginRefused(f"{self.display}: {confirmed}") from None
-            self._has_started = True
+        logins = await self._ready()
+        async with logins.opened() as session:
             yield session
 
-    async def _start(self, requests: RequestPipeline, channel: SshChannel) -> dict[str, str]:
-        """Negotiate the version over an open channel, and return the extensions."""
-        try:
-            return await requests.start(channel)
-        except ConnectionLost as lost:
-            if requests.sent_text:
-                raise SftpNotStarted(str(lost)) from None
-            if channel.was_closed:
-                raise SftpNotStarted(CLOSED) from None
-            raise
+    async def _ready(self) -> Logins:
+        """Return what opens sessions. Its modules are imported in a thread: the scan goes on meanwhile."""
+        if self._logins is None:
+            made = await trio.to_thread.run_sync(self._make_logins)
+            self._logins = self._logins or made  # all sessions share one
+        return self._logins
 
-    async def _is_below_login(self, requests: RequestPipeline, start: str, found: Sequence[Reply]) -> bool:
-        """Return whether the root is missing, and is a directory below the login directory instead.
+    def _make_logins(self) -> Logins:
+        from actorsync.endpoints.sftp.logins import Logins
+        from actorsync.endpoints.ssh.access import SshAccess
 
-        ``found`` are the replies to the first look at both. That nothing is at the root is confirmed by a second look.
-        """
-        at_root, below = found
-        if not isinstance(below, Attributes) or below.kind is not Kind.DIRECTORY or isinstance(at_root, Attributes):
-            return False
-        if absolute_root(start, self.below_login) == self.path:
-            return False  # the login directory is the server's own root
-        (is_gone,) = await requests.run(ask.are_gone([self.path]))
-        return is_gone
-
-    def _wrong_root(self, start: str) -> ProfileError:
-        host = self.display.removesuffix(display(self.path[1:]))
-        return ProfileError(
-            f"{self.trust.table}.url: {display(self.path)} does not exist on the server, but "
-            f"{display(self.below_login)} does in the login directory {display(start)}; write "
-            f"{host}{display(sftp_url_path(self.below_login))} for that, or {host}{display(self.path)} to make "
-            f"{display(self.path)}"
-        )
-
-    @asynccontextmanager
-    async def _open_session(self) -> AsyncIterator[SftpSession]:
-        async with self._thread.running() as loop, AsyncExitStack() as stack:
-            requests = RequestPipeline(self.stall_seconds, self._host)
-            async with self._access.turn():
-                code = await self._access.prepare()
-                try:
-                    with trio.fail_after(self._access.total_seconds):
-                        opening = self._access.open_channel(loop, code, requests.feed, requests.lose)
-                        channel = await stack.enter_async_context(opening)
-                        self._host.greet(channel.description.rpartition(", ")[0])  # without the cipher
-                        extensions = await self._start(requests, channel)
-                        is_first = self.below_login and not self._has_started
-                        looks = [self.path, self.below_login] if is_first else []
-                        start, limits, found = await requests.run(ask.login_facts(extensions, looks))
-                        if found and await self._is_below_login(requests, start, found):
-                            raise self._wrong_root(start)
-                except trio.TooSlowError:
-                    raise ConnectionLost(f"{self.host}:{self.port}: no answer in time") from None
-                self._access.is_accepted = True
-            requests.handle_limit = limits.handles
-            server = Server(
-                channel.description,
-                absolute_root(start, self.path),
-                extensions,
-                limits,
-                takes_long_packets=self._host.is_known,
-                jump_hosts=[f"{it.name}, {said}" for it, said in zip(self.jump, channel.jump_versions, strict=True)],
-            )
-            yield SftpSession(SftpConnection(requests, server, self.fsync, self._knowledge))
+        address = (self.host, self.port)
+        access = SshAccess(self.display, address, self.login, self.trust, self.jump, self.connect_seconds, self.proxy)
+        return Logins(access, self.traits, self.path, self.below_login, self.fsync, self.stall_seconds, self.outside)

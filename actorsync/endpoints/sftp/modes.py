@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.shared.symlink_guard import link_refusal
 from actorsync.errors import OperationRefused
@@ -16,7 +15,7 @@ from actorsync.protocols.sftp.replies import Attributes, Status, entry_of
 __all__ = ["ModeSetter"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class ModeSetter:
     """Sets the modes of entries."""
 

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Content
 from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.endpoints.sftp.wire.requests import Flight, RequestPipeline
@@ -26,7 +27,7 @@ _MAX_READS = 32
 _MAX_ALL_READS = 64
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _ReadWindow:
     """The reads that each file may have in flight, given how many ``files`` are open on the connection."""
 
@@ -37,7 +38,7 @@ class _ReadWindow:
         return max(2, min(_MAX_READS, _MAX_ALL_READS // max(1, self.files)))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Content(Content):
     """An open file on the server. Returns at most as many bytes as the file had when it was opened."""
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.resuming import BLOCK, restart_at
 from actorsync.endpoints.sftp.wire.connection import SftpConnection
@@ -26,7 +27,7 @@ __all__ = ["Resumer"]
 _BLOCKS: Final = 16
 
 
-@attrs.frozen
+@frozen
 class Resumer:
     """Finds out how much of a temporary can be kept, and checks the file that came of it."""
 

@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Staged, Upload, nothing_ahead
 from actorsync.endpoints.sftp.looks.names import Names
 from actorsync.endpoints.sftp.looks.probe import Prober
@@ -47,7 +48,7 @@ _Step: TypeAlias = Literal["write", "settings", "flush", "close", "look"]
 _DOING: Final[Mapping[_Step, str]] = {"write": "", "flush": "to flush it to its disk", "close": "to close it"}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Writes:
     """The content of one file on its way: ``read`` bytes in no write of the window, and those writes, oldest first.
 

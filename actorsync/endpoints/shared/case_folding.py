@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import ancestors, join, name_of, parent_of
 from actorsync.model.traits import Traits
 from actorsync.planning.name_folding import NAMES, is_folding, loosest_key, other_case, other_form, seen_folding
@@ -20,7 +21,7 @@ __all__ = ["CaseFolding"]
 _MOST = 200_000  # names
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class CaseFolding:
     """The spellings of names on a target. All connections to the target share them."""
 

@@ -8,6 +8,7 @@ from collections import OrderedDict
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.protocols.upload_diagnosis import Finding
 
 __all__ = ["SMALL", "ProbeCache", "small_content"]
@@ -26,7 +27,7 @@ def small_content(path: str, size: int) -> bytes:
     return hashlib.shake_128(path.encode("utf-8", "surrogateescape")).digest(size)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ProbeCache:
     """The results of probes, kept for a few seconds. All connections to a server share them."""
 

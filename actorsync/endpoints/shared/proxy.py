@@ -16,6 +16,7 @@ from typing import Literal
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.shared import tcp
 from actorsync.endpoints.shared.resource_limits import unopened
 from actorsync.errors import ConnectionLost, LoginRefused, ProtocolError
@@ -39,7 +40,7 @@ async def connect(host: str, port: int, seconds: float, proxy: Proxy | None) -> 
     return await (tcp.connect(host, port, seconds) if proxy is None else proxy.connect(host, port, seconds))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Proxy:
     """A proxy and the login there. ``password`` is called once, and only if there is a ``user``; it may block."""
 

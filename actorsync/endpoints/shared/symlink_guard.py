@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.shared.paths import is_above, leads_out
 from actorsync.errors import OperationRefused
 from actorsync.model.text import display
@@ -37,7 +38,7 @@ def link_refusal(directory: str) -> OperationRefused:
     )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SymlinkGuard:
     """Directories that need no further check. All connections to a target share them."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
-
+from actorsync.classes import define
 from actorsync.model.text import display, shorten
 
 __all__ = ["UnsetModes"]
@@ -13,7 +12,7 @@ __all__ = ["UnsetModes"]
 _SHOWN = 200
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class UnsetModes:
     """The first mode that a target has not set, with the reason. All sessions of an endpoint share it."""
 

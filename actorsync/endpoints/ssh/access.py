@@ -11,6 +11,7 @@ from functools import partial
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop
 from actorsync.endpoints.ssh.channel import SshChannel
@@ -28,7 +29,7 @@ __all__ = ["SshAccess"]
 _CHANNEL_SECONDS = 5.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SshAccess:
     """Logs in to one server, through jump hosts. A refused login is not repeated, because servers lock accounts.
 

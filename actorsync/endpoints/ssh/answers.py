@@ -12,6 +12,7 @@ from typing import Literal
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.text import display, shorten
 
 __all__ = ["Answers"]
@@ -21,7 +22,7 @@ _PASSWORD = re.compile(r"passw|kennwort|mot de passe|contrase", re.IGNORECASE)
 _CODE = re.compile(r"one.?time|\botp\b|\bcode\b|token|verification|factor|authenticator", re.IGNORECASE)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Answers:
     """The secrets of one login. Each is given once, so that a wrong one is not sent twice.
 

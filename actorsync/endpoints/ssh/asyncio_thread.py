@@ -17,10 +17,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import attrs
 import outcome
 import trio
 
+from actorsync.classes import frozen
 from actorsync.endpoints.shared.resource_limits import unopened
 
 __all__ = ["AsyncioLoop", "AsyncioThread", "Notifier"]
@@ -61,7 +61,7 @@ class AsyncioThread:
                         await current.stop()
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Running:
     """A started thread, its loop, the event that ends the loop, and the scope of the task that wakes it."""
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.endpoints.ssh.settings import HostTrust, ShownHostKey
 from actorsync.errors import LoginRefused
@@ -31,7 +32,7 @@ HOST_KEY_ALGORITHMS = (
 Standing = Literal["known", "unknown", "changed", "revoked"]
 
 
-@attrs.frozen
+@frozen
 class HostKeys:
     """The keys of one host according to the known_hosts files, or the pin."""
 

@@ -13,12 +13,12 @@ import hmac
 from collections.abc import Iterator
 from pathlib import Path
 
-import attrs
+from actorsync.classes import frozen
 
 __all__ = ["KnownHostsLine", "lines_about"]
 
 
-@attrs.frozen
+@frozen
 class KnownHostsLine:
     """One line of a file. ``marker`` is ``@revoked``, ``@cert-authority`` or ``""``; ``blob`` is the key as base64."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.ssh.asyncio_thread import AsyncioLoop
 from actorsync.endpoints.ssh.import_asyncssh import asyncssh
 from actorsync.endpoints.ssh.login import Stop, log_in
@@ -14,7 +13,7 @@ from actorsync.model.text import display
 __all__ = ["Link", "open_link"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Link:
     """Connections that are logged in, each through the one before: those to the jump hosts, then that to the server.
 

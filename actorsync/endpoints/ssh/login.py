@@ -15,6 +15,7 @@ from functools import partial
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.endpoints.shared.proxy import Proxy, connect
 from actorsync.endpoints.shared.resource_limits import is_own_limit, unopened
 from actorsync.endpoints.shared.tcp import words_of
@@ -64,7 +65,7 @@ class _HostKeyRefused(LoginRefused):
         self.key = key
 
 
-@attrs.frozen
+@frozen
 class Credentials:
     """The credentials of a login: keys in memory, the agent's socket, a password. ``repr`` shows no secret."""
 
@@ -77,7 +78,7 @@ class Credentials:
     codes: OneTimeCodes | None = attrs.field(default=None, repr=False)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Stop:
     """A server to log in to: a jump host, or the server itself at the end of the way.
 

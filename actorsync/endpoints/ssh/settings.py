@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.shared.home import home_directory
 
 __all__ = ["HostTrust", "JumpHost", "OneTimeCodes", "ShownHostKey", "SshLogin", "usual_key_files"]
@@ -32,7 +33,7 @@ class OneTimeCodes(Protocol):
         """Note that ``code`` was sent."""
 
 
-@attrs.frozen
+@frozen
 class JumpHost:
     """A server that the connection to the next one goes through.
 
@@ -52,7 +53,7 @@ class JumpHost:
         return f"{self.user}@{host}" if self.port == 22 else f"{self.user}@{host}:{self.port}"
 
 
-@attrs.frozen
+@frozen
 class SshLogin:
     """The credentials to offer to the server, in this order: ``key_file``, the agent, the password.
 
@@ -76,7 +77,7 @@ class SshLogin:
     """The profile's table with these settings, for error messages."""
 
 
-@attrs.frozen
+@frozen
 class HostTrust:
     """The host keys that are trusted.
 
@@ -90,7 +91,7 @@ class HostTrust:
     """The profile's table with these settings, for error messages."""
 
 
-@attrs.frozen
+@frozen
 class ShownHostKey:
     """The host key that a server sent, and how it compares with the user's known_hosts files.
 

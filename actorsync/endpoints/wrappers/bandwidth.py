@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Admit, Content, ReadSession, Source
 from actorsync.endpoints.resuming import open_at
 from actorsync.endpoints.wrappers.base import ContentWrapper, EndpointWrapper, ReadSessionWrapper
@@ -26,7 +27,7 @@ _SPAN: Final = 0.05
 _LEAST, _MOST = 1024, 256 * 1024
 
 
-@attrs.define
+@define
 class Bucket:
     """A token bucket: ``rate`` bytes flow in per second, and at most one piece is kept.
 
@@ -105,7 +106,7 @@ class Bandwidth:
             self._bucket.give_back(count)
 
 
-@attrs.frozen
+@frozen
 class Limited(EndpointWrapper[Source]):
     """The source ``real``, whose files are read no faster than ``bandwidth`` allows."""
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
-import attrs
-
+from actorsync.classes import define
 from actorsync.endpoints.contract import (
     Admit,
     Capabilities,
@@ -45,7 +44,7 @@ __all__ = ["ContentWrapper", "EndpointWrapper", "ReadSessionWrapper", "SessionWr
 _SourceT = TypeVar("_SourceT", bound=Source)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class EndpointWrapper(Generic[_SourceT]):
     """Base of a wrapper around the place ``real``. A subclass defines ``open_session``."""
 

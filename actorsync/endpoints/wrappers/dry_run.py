@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.content_hash import ContentHash, content_hashes
 from actorsync.endpoints.contract import (
     Content,
@@ -35,7 +36,7 @@ from actorsync.planning.name_folding import NAMES, NewSpelling, is_folding
 __all__ = ["DryRun", "DryRunSession"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DryRun(EndpointWrapper[Source]):
     """The endpoint ``real`` as a plan sees it.
 
@@ -61,7 +62,7 @@ class DryRun(EndpointWrapper[Source]):
             yield session
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class DryRunSession(Session):
     """A session that reads from the real target and writes nothing."""
 

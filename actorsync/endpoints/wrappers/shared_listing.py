@@ -22,6 +22,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import BulkListing, ReadSession, Source, list_first
 from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper
 from actorsync.model.entry import Root
@@ -48,7 +49,7 @@ _TABLES: Final = f"""
 """
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ListingReader:
     """One run among those that share listings, over all its passes. It reads each directory once in a pass.
 
@@ -98,7 +99,7 @@ class ListingReader:
                 self.end()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SharedListings:
     """The listings that several runs of one process share. Use it in trio's thread only."""
 
@@ -276,7 +277,7 @@ class SharedListings:
         self._spool, self._given = None, max((it.bit.bit_length() for it in self._readers), default=0)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SharedSource(EndpointWrapper[Source]):
     """The source ``real`` for the scan of one run, whose listings are shared. A single directory is always listed anew.
 

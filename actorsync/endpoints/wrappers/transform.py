@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Content, ReadSession, Source
 from actorsync.endpoints.resuming import open_at
 from actorsync.endpoints.wrappers.base import EndpointWrapper, ReadSessionWrapper
@@ -54,7 +55,7 @@ def _applies(applies: Callable[[str], bool] | Iterable[str]) -> Callable[[str], 
     return lambda path: selection.hides(path, is_directory=False)
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Transform:
     """How the content of some files is made from their sources.
 
@@ -93,7 +94,7 @@ def _failure_of(transform: Transform, error: BaseException) -> TransformFailed:
     return TransformFailed(f"transform {transform.name!r} failed: {type(error).__name__}{told}")
 
 
-@attrs.frozen
+@frozen
 class _Recipe:
     """The source file of some content, and the transforms that make it, in order."""
 
@@ -109,7 +110,7 @@ def _in_order(transforms: Iterable[Transform]) -> tuple[Transform, ...]:
     return tuple(transforms)
 
 
-@attrs.frozen
+@frozen
 class Transformed(EndpointWrapper[Source]):
     """The source ``real``, with some of its files transformed.
 
@@ -288,7 +289,7 @@ class _Made(Content):
                 await trio.aclose_forcefully(stream)
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Raw(trio.abc.ReceiveStream):
     """A file of the source, as the stream that the first transform receives."""
 

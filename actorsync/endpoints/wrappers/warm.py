@@ -15,6 +15,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Endpoint, Session, keeping_logins
 from actorsync.endpoints.keeping import KeepsAlive, begin_pass
 from actorsync.endpoints.wrappers.base import EndpointWrapper
@@ -36,7 +37,7 @@ _NEW: Final = 1.0
 _GOODBYE: Final = 1.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class WarmEndpoint(EndpointWrapper[Endpoint]):
     """The endpoint ``real``, whose sessions stay open for ``idle`` seconds after their use. Use it while
     `run` goes on.
@@ -165,7 +166,7 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
         self.share.note_sessions(len(self._open) - closing, closing)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Held:
     """One session of ``real``, in a task of its own. It is lent to one user at a time, at first at once."""
 

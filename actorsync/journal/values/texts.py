@@ -4,42 +4,53 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
-import cattrs
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+import attrs
 
 from actorsync.journal.values.meta import Unreadable
-from actorsync.model.entry import Root
+from actorsync.model.entry import Entry, Kind, Root
 from actorsync.model.report import Report
 
-__all__ = ["dump", "parsed", "parsed_root"]
+if TYPE_CHECKING:
+    import cattrs
 
-T = TypeVar("T")
-
-
-@functools.cache
-def _converter() -> cattrs.Converter:
-    """Make the converter of JSON texts. The entry of a `Root` is called "root" there."""
-    converter, root = cattrs.Converter(), override(rename="root")
-    converter.register_unstructure_hook(Root, make_dict_unstructure_fn(Root, converter, entry=root))
-    converter.register_structure_hook(Root, make_dict_structure_fn(Root, converter, entry=root))
-    return converter
+__all__ = ["dump", "parsed_report", "parsed_root"]
 
 
 def dump(value: Report | Root) -> str:
     """Return a report or a root as JSON in ASCII, exact for any number and any path."""
-    return json.dumps(_converter().unstructure(value))
+    if isinstance(value, Root):
+        entry = {**attrs.asdict(value.entry), "kind": value.entry.kind.value}
+        return json.dumps({"root": entry, "device": value.device})
+    return json.dumps(attrs.asdict(value))
 
 
 def parsed_root(text: str) -> Root:
-    """Return the root that `dump` has made a text of."""
-    return parsed(text, Root)
-
-
-def parsed(text: str | bytes, kind: type[T]) -> T:
-    """Return the value that `dump` has made a text of. Raises `Unreadable` for any other text."""
+    """Return the root that `dump` has made a text of. Raises `Unreadable` for any other text."""
     try:
-        return _converter().structure(json.loads(text), kind)
+        record = json.loads(text)
+        entry = record["root"]
+        known = {field.name: entry[field.name] for field in attrs.fields(Entry) if field.name in entry}
+        root = Root(Entry(**{**known, "kind": Kind(entry["kind"])}), record.get("device"))
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise Unreadable("not a Root") from error
+    numbers = [value for name, value in known.items() if name not in {"path", "kind"}]
+    if not isinstance(root.entry.path, str) or not all(isinstance(it, int | None) for it in (*numbers, root.device)):
+        raise Unreadable("not a Root")
+    return root
+
+
+@functools.cache
+def _converter() -> cattrs.Converter:
+    import cattrs  # slow to import, and a run reads no reports
+
+    return cattrs.Converter()
+
+
+def parsed_report(text: str | bytes) -> Report:
+    """Return the report that `dump` has made a text of. Raises `Unreadable` for any other text."""
+    try:
+        return _converter().structure(json.loads(text), Report)
     except Exception as error:  # cattrs raises many kinds of errors for malformed values
-        raise Unreadable(f"not a {kind.__name__}") from error
+        raise Unreadable("not a Report") from error

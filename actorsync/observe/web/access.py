@@ -14,8 +14,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.observe.web.messages import Answer, Request, text
 from actorsync.profile import Secret
 from actorsync.profile.values.service_readers import Listen
@@ -28,7 +27,7 @@ _BEARER: Final = re.compile(r"[Bb]earer +(\S+)")
 _PURPOSE: Final = b"the status page of actorsync"
 
 
-@attrs.frozen
+@frozen
 class Access:
     """The rules of one server. Without a ``token``, every client may read. ``names`` are those of this machine."""
 

@@ -16,6 +16,7 @@ import attrs
 import h11
 import trio
 
+from actorsync.classes import define
 from actorsync.observe.web.messages import HEADERS, Answer, Request, text
 from actorsync.observe.web.readers import EventReader, EventReaders
 from actorsync.observe.web.routes import Site
@@ -39,7 +40,7 @@ _VERSIONS: Final = (b"1.0", b"1.1")
 _MALFORMED: Final = "this is not a valid request of HTTP/1.1"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Conversation:
     """A connection with one client. `run` returns when it has ended, whatever the client does."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+from actorsync.classes import frozen
 
 __all__ = ["HEADERS", "Answer", "Request", "text"]
 
@@ -22,7 +22,7 @@ HEADERS: Final = (
 )
 
 
-@attrs.frozen
+@frozen
 class Request:
     """A request without a body. The names in ``headers`` are lower case; ``query`` has the first value of each name."""
 
@@ -32,7 +32,7 @@ class Request:
     headers: Mapping[str, str]
 
 
-@attrs.frozen
+@frozen
 class Answer:
     """An answer with its whole body. ``headers`` come in addition to those that every answer has."""
 

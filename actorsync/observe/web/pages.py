@@ -9,7 +9,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Final
 
-import attrs
+from actorsync.classes import frozen
 
 __all__ = ["File", "page_files"]
 
@@ -24,7 +24,7 @@ _KINDS: Final = {
 _FIRST: Final = "index.html"
 
 
-@attrs.frozen
+@frozen
 class File:
     """A file: its media type and its content."""
 

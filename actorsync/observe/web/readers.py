@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.model.event import (
     BreakerOpened,
     Changed,
@@ -51,7 +52,7 @@ _TOLD: Final = (
 )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class EventReader:
     """What one reader has still to get. ``status`` replaces the one before it, if that is not sent yet."""
 
@@ -102,7 +103,7 @@ class EventReader:
         return b"".join(parts)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class EventReaders:
     """All readers of one server."""
 

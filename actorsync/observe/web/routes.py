@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import attrs
-
 from actorsync import __version__
+from actorsync.classes import frozen
 from actorsync.observe.board import Board
 from actorsync.observe.status import status_json
 from actorsync.observe.web.access import Access
@@ -23,7 +22,7 @@ EVENTS: Final = "/events"
 _METHODS: Final = ("GET", "HEAD")
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Site:
     """What one server shows: a board, and the files of the page."""
 

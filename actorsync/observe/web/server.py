@@ -11,6 +11,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.observe.sampling import Sampler
 from actorsync.observe.web.conversation import PATIENCE, Conversation
 from actorsync.observe.web.readers import EventReaders
@@ -33,7 +34,7 @@ _PAUSE: Final = 1.0
 _SHORT_PAUSE: Final = 0.05
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Server:
     """One server for one address. ``warn`` is called with one line about what keeps it from answering."""
 

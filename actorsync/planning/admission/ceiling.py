@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 
+from actorsync.classes import define
+
 __all__ = ["FIRST_PATIENCE", "LONGEST_PATIENCE", "Ceiling", "Share", "Shares"]
 
 #: Seconds from a rejected connection to the next try of one more; each further rejection doubles them.
 FIRST_PATIENCE, LONGEST_PATIENCE = 5.0, 300.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Share:
     """The part of one run in the logins at one account: those of its target, or those of its source.
 
@@ -123,7 +125,7 @@ class Share:
             self.ceiling.leave(self)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Ceiling:
     """The logins at one account: ``limit`` of them for all runs together, or as many as the server was seen to allow.
 
@@ -260,7 +262,7 @@ def _committed(shares: Iterable[Share]) -> int:
     return sum(max(1, share.held) for share in shares)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Shares:
     """Both sides of one run. A side that shares its account with no other run has all that it wants."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-import attrs
+from actorsync.classes import define
 
 __all__ = ["Breaker", "State"]
 
@@ -21,7 +21,7 @@ class State(enum.Enum):
     HALF_OPEN = enum.auto()
 
 
-@attrs.define
+@define
 class Breaker:
     """A breaker for one resource that all connections need: a host that answers, a disk that has room.
 

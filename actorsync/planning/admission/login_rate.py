@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import attrs
 
+from actorsync.classes import define
+
 __all__ = ["Logins"]
 
 #: Logins at once before a server has rejected one of several. OpenSSH rejects some from ten on.
@@ -17,7 +19,7 @@ WIDTH = 8
 GAP, PAUSE = 0.1, 0.5
 
 
-@attrs.define
+@define
 class Logins:
     """The logins in progress, by the numbers of their connections.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.planning.admission.ceiling import FIRST_PATIENCE, LONGEST_PATIENCE, Share
 
 __all__ = ["Sizing"]
@@ -19,7 +20,7 @@ _BEGINNING, _GROWTH, _SHARE = 4, 1.5, 0.2
 _WATCHED = 2.0
 
 
-@attrs.define
+@define
 class Sizing:
     """The size of a pool of connections, at most ``cap``.
 

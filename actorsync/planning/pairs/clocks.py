@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.operation import Side
 from actorsync.model.pair import Doubt, other
@@ -26,7 +25,7 @@ _MINUTE: Final = 60 * _SECOND
 _KNOWN: Final = 2 * _SECOND
 
 
-@attrs.frozen
+@frozen
 class Clocks:
     """How far the clock of each side is ahead of ours, in nanoseconds; None if that is not known.
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.operation import Copy, MakeDirectory, Move, Remove, Side
 from actorsync.model.pair import Conflict, Take, other
@@ -22,7 +23,7 @@ _DIRECTORY_LOSES: Final = (
 )
 
 
-@attrs.frozen
+@frozen
 class Known:
     """What is known of the surroundings of a conflict.
 
@@ -35,7 +36,7 @@ class Known:
     kept: Collection[Side] = frozenset()
 
 
-@attrs.frozen
+@frozen
 class Resolution:
     """What is done about one conflict: operations, or a conflict that stays."""
 

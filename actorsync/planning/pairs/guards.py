@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.entry import Root
 from actorsync.model.operation import Remove, Side
 from actorsync.model.pair import other
@@ -15,7 +14,7 @@ from actorsync.planning.removal_guard import FEW_ENTRIES, DeleteLimit
 __all__ = ["SideSeen", "objection"]
 
 
-@attrs.frozen
+@frozen
 class SideSeen:
     """What a run has seen of one side.
 

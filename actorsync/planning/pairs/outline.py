@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Kind, ancestors
 from actorsync.model.operation import Copy, MakeDirectory, Move, Operation, Remove, Side
 from actorsync.model.pair import Agreement, other
@@ -110,7 +111,7 @@ def _old_of(
     )
 
 
-@attrs.frozen
+@frozen
 class Outline:
     """What is to be done, before it has an order. ``asides`` make way for the other version of a file in conflict."""
 

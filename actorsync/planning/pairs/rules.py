@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-import attrs
+from actorsync.classes import frozen
 
 __all__ = ["ConflictRule", "PairRule"]
 
@@ -12,7 +12,7 @@ __all__ = ["ConflictRule", "PairRule"]
 ConflictRule: TypeAlias = Literal["both", "keep", "source", "target", "newer"]
 
 
-@attrs.frozen
+@frozen
 class PairRule:
     """What becomes of conflicts, and how many copies of one file they may leave behind."""
 

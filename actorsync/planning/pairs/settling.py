@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import Scope
 from actorsync.model.operation import Side
 from actorsync.planning.pairs.verdicts import Verb, Verdict
@@ -19,7 +20,7 @@ __all__ = ["Settling"]
 _REMOVALS = (Verb.REMOVE, Verb.GONE_DIRECTORY)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Settling:
     """What passes that follow one another have found gone, and when first. ``seconds`` is how long it waits."""
 

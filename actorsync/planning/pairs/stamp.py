@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import attrs
+from actorsync.classes import frozen
 
 __all__ = ["Stamp"]
 
@@ -20,7 +20,7 @@ _LENGTH: Final = 8
 _NONE: Final = "-"
 
 
-@attrs.frozen
+@frozen
 class Stamp:
     """What a journal knows of the stamp. ``mark`` is that of the pair of trees, ``tokens`` are those that may be there.
 

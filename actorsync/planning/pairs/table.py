@@ -6,8 +6,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.operation import Side
 from actorsync.planning.pairs.states import State
 
@@ -51,7 +50,7 @@ _RULES: Final[Mapping[tuple[State, State], Action]] = {
 }
 
 
-@attrs.frozen
+@frozen
 class Rule:
     """What must be done, and from which side; ``side`` is the one that `_RULES` names first."""
 

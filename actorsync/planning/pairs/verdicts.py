@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind, Listing, join, name_of
 from actorsync.model.operation import Side
 from actorsync.model.pair import Agreement, other
@@ -34,7 +35,7 @@ class Verb(enum.Enum):
     LEAVE = "leave"
 
 
-@attrs.frozen
+@frozen
 class Pair:
     """What is known of one path: what both sides have now, what they agreed on, and what became of each since."""
 
@@ -60,7 +61,7 @@ class Pair:
         return attrs.evolve(self, target_state=state)
 
 
-@attrs.frozen
+@frozen
 class Verdict:
     """What must happen to one path, and from what that follows."""
 
@@ -89,7 +90,7 @@ class Verdict:
         return self.pair.on(other(self.side))
 
 
-@attrs.frozen
+@frozen
 class Below:
     """A directory to go into, and which of the sides have it."""
 
@@ -102,7 +103,7 @@ class Below:
         return self.on_source and self.on_target
 
 
-@attrs.frozen
+@frozen
 class PairListing:
     """One directory as both sides show it. An empty listing without a problem stands for a side that has none."""
 

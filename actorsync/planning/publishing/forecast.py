@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define, frozen
 from actorsync.model.event import Event
 from actorsync.model.operation import Copy, Done, Remove
 from actorsync.planning.publishing.rules import PublishRule
@@ -37,7 +38,7 @@ def burst_seconds(files: Sequence[int], connections: int, *, aside: int = 0, rou
     return flights * _TRIPS * round_trip + (sum(files) + aside) * _RENAME
 
 
-@attrs.frozen
+@frozen
 class InRank:
     """What is to be sent in one rank: ``size`` is in bytes."""
 
@@ -46,7 +47,7 @@ class InRank:
     size: int
 
 
-@attrs.frozen
+@frozen
 class Outline:
     """A plan in figures: its ranks that have files, in their order.
 
@@ -62,7 +63,7 @@ class Outline:
     round_trip: float = ROUND_TRIP
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Outliner:
     """Makes the outline of a plan from its events. ``connections`` is how many a run would have."""
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import Entry, Kind, ancestors
 from actorsync.planning.reconcile import Action, Decision, is_same_version
 
 __all__ = ["Held"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Held:
     """Leave out what stays undone. ``sources`` has the source that is not sent, by path; None where there was none."""
 

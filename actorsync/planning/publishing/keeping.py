@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.entry import Entry
 from actorsync.model.event import Event
 from actorsync.model.kept import Kept
@@ -29,7 +30,7 @@ def can_go_on(source: Entry, rule: ResumeRule) -> bool:
     return is_big and source.size > 0 and source.mtime_ns is not None and not is_fingerprinted(source)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Keeping:
     """What is on the target under temporary names, of this run and of earlier ones, and what of it stays there.
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.planning.removal_guard import with_directories
 
 __all__ = ["Lingering", "lingering"]
 
 
-@attrs.frozen
+@frozen
 class Lingering:
     """Removals that are for a later run: ``paths``, and ``found``, those of them that no earlier run has found gone.
 

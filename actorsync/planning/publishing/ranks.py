@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.entry import name_of
 from actorsync.planning.selection import Selection
 
@@ -52,7 +51,7 @@ _RANKS: Final[Mapping[str, int]] = {
 }
 
 
-@attrs.frozen
+@frozen
 class Ranks:
     """The ranks of files. ``order`` holds a selection for each rank but the first; None for the built-in ranks.
 

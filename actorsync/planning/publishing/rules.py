@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.planning.publishing.ranks import DEFAULT, Ranks
 
 __all__ = ["FILE_BY_FILE", "PublishRule", "ResumeRule", "TrashRule"]
 
 
-@attrs.frozen
+@frozen
 class ResumeRule:
     """Which files are continued where they broke off: those of at least ``smallest`` bytes; none if that is None.
 
@@ -22,7 +21,7 @@ class ResumeRule:
     keep: float = 3 * 86_400.0
 
 
-@attrs.frozen
+@frozen
 class TrashRule:
     """Where old versions go: ``path`` is relative to the target, and begins with ``../`` if it is not below it.
 
@@ -41,7 +40,7 @@ class TrashRule:
         return not self.path.startswith("../")
 
 
-@attrs.frozen
+@frozen
 class PublishRule:
     """How files get their final names.
 

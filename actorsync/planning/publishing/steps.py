@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import enum
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind
 
@@ -19,7 +18,7 @@ __all__ = ["BackStep", "Seen", "Step", "is_alike", "step_back", "step_to_publish
 _GRAIN_NS = 2 * 10**9
 
 
-@attrs.frozen
+@frozen
 class Seen:
     """What the target has under the three names of one publication; None for nothing.
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define, frozen
 from actorsync.model.entry import join, name_of, parent_of
 
 __all__ = ["Places", "TrashRun", "directories_of", "expired", "is_place", "run_directory"]
@@ -39,7 +40,7 @@ def directories_of(directory: str) -> list[str]:
     return [path for path, name in zip(paths, names, strict=True) if name != ".."]
 
 
-@attrs.define
+@define
 class Places:
     """Hands out places in the trash of one run: numbers, so that a web server takes no file there for a program."""
 
@@ -51,7 +52,7 @@ class Places:
         return join(self.directory, str(next(self._count)))
 
 
-@attrs.frozen
+@frozen
 class TrashRun:
     """What the trash has of one run: how many changes can be undone, files and bytes. ``at`` is when the run began.
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Entry, Kind, ancestors
 from actorsync.model.trash import Trashed
 from actorsync.planning.reconcile import has_same_time
@@ -27,7 +28,7 @@ class Act(enum.Enum):
     NOTHING = "as it was"
 
 
-@attrs.frozen
+@frozen
 class UndoStep:
     """One step. ``position`` is that of the change. ``now`` is what the target has, ``old`` what it is to have.
 
@@ -45,7 +46,7 @@ class UndoStep:
         return self.trashed.path
 
 
-@attrs.frozen
+@frozen
 class UndoPlan:
     """The steps in their order, and the paths that are not as the run left them, each with one line about it."""
 

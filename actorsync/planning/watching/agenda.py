@@ -15,6 +15,8 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define, frozen
+
 __all__ = ["LONGEST_DELAY", "MOST_DIRECTORIES", "Agenda", "Left", "Turn"]
 
 #: With more dirty directories than this, the next pass is a full one: it is hardly more expensive.
@@ -33,7 +35,7 @@ def _delay(failures: int) -> float:
     return min(LONGEST_DELAY, _FIRST_DELAY * 2.0 ** min(failures - 1, 10))
 
 
-@attrs.frozen
+@frozen
 class Turn:
     """A pass that begins now. ``within`` are the directories that it lists; None for everything."""
 
@@ -45,7 +47,7 @@ class Turn:
         return self.within is None or directory in self.within
 
 
-@attrs.frozen
+@frozen
 class Left:
     """What a pass has left undone.
 
@@ -62,7 +64,7 @@ class Left:
     is_cut_short: bool = False
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Agenda:
     """The directories that are dirty or due later, and the time of the next pass. All times are on one clock.
 

@@ -12,13 +12,15 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define
+
 __all__ = ["SPAN", "Shrinking"]
 
 #: Seconds over which removals count together.
 SPAN: Final = 3_600.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Shrinking:
     """The largest number of entries that the target had from the source within the last ``span`` seconds.
 

@@ -7,8 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.model.filesystems import NETWORK
 from actorsync.model.text import display
 
@@ -46,7 +45,7 @@ _SILENT_TYPES: Final = {
 _NAMED: Final = 3
 
 
-@attrs.frozen
+@frozen
 class Choice:
     """A way of watching. ``why`` is the reason why it is not a better one, and what to do; ``""`` if it is the best."""
 

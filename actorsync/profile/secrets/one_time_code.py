@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.errors import LoginRefused, ProfileError
 from actorsync.profile.secrets.secret import CommandSecret, PromptSecret
 
@@ -17,7 +18,7 @@ _NEW_CODE_SECONDS: Final = 90.0
 _POLL_SECONDS: Final = 2.0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class OneTimeCode:
     """Where codes come from. A profile has one object for each key ``otp``; all logins of its runs share it."""
 

@@ -17,6 +17,7 @@ from typing import NoReturn, final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.shared.private_files import is_exposed
 from actorsync.errors import ProfileError
 from actorsync.profile.secrets.files import one_line, read_regular
@@ -131,7 +132,7 @@ def looks_secret(name: str) -> bool:
     return any(word in name.lower() for word in _SECRET_WORDS)
 
 
-@attrs.frozen
+@frozen
 class _Source:
     """Base class of the sources.
 
@@ -165,7 +166,7 @@ class _Source:
         return self._accept(text.removesuffix("\n").removesuffix("\r"), origin)
 
 
-@attrs.frozen
+@frozen
 class EnvSecret(_Source):
     """The value of an environment variable."""
 
@@ -179,7 +180,7 @@ class EnvSecret(_Source):
         return self._accept(text, f"environment variable {self.variable}")
 
 
-@attrs.frozen
+@frozen
 class FileSecret(_Source):
     """The content of a file that only its owner can read, or that was mounted as a secret."""
 
@@ -197,7 +198,7 @@ class FileSecret(_Source):
         return self._decode(raw, str(self.path))
 
 
-@attrs.frozen
+@frozen
 class CredentialSecret(_Source):
     """The content of a credential of systemd (``LoadCredential=``): a file in ``$CREDENTIALS_DIRECTORY``."""
 
@@ -218,7 +219,7 @@ class CredentialSecret(_Source):
         return self._decode(raw, f"credential {self.name}")
 
 
-@attrs.frozen
+@frozen
 class CommandSecret(_Source):
     """The standard output of a command, such as a password manager."""
 
@@ -255,7 +256,7 @@ class CommandSecret(_Source):
         return self._decode(output, f"command {name}")
 
 
-@attrs.frozen
+@frozen
 class KeyringSecret(_Source):
     """The secret that the system's keyring holds for ``service`` and ``user``."""
 
@@ -278,7 +279,7 @@ class KeyringSecret(_Source):
         return self._accept(text, "the keyring")
 
 
-@attrs.frozen
+@frozen
 class PromptSecret(_Source):
     """The answer to ``question``, typed without echo on the terminal of this process.
 

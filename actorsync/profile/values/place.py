@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.shared.paths import sftp_url_path
 from actorsync.endpoints.ssh.settings import JumpHost
 from actorsync.profile.secrets.one_time_code import OneTimeCode
@@ -41,7 +42,7 @@ PORTS: dict[str, int] = {"ftp": 21, "ftpes": 21, "ftps": 990, "sftp": 22}
 PLUGGED = "*"
 
 
-@attrs.frozen
+@frozen
 class Secrets:
     """The secrets of one place, after they were looked up; None where the profile has none."""
 
@@ -51,7 +52,7 @@ class Secrets:
     proxy_password: Secret | None = None
 
 
-@attrs.frozen
+@frozen
 class BothSecrets:
     """The secrets of both sides."""
 
@@ -59,7 +60,7 @@ class BothSecrets:
     target: Secrets = Secrets()
 
 
-@attrs.frozen
+@frozen
 class Options:
     """The table ``options`` of a plug-in scheme. ``secrets`` holds the source of each secret option."""
 
@@ -67,7 +68,7 @@ class Options:
     secrets: tuple[tuple[str, SecretSource], ...] = ()
 
 
-@attrs.frozen
+@frozen
 class SshWays:
     """How an ``sftp`` place is reached, beside its key and its password.
 
@@ -83,7 +84,7 @@ class SshWays:
     has_port: bool = attrs.field(default=True, eq=False, repr=False)
 
 
-@attrs.frozen
+@frozen
 class ProxyPlace:
     """A proxy: its kind, its address, and the user to log in there, empty for none."""
 
@@ -93,7 +94,7 @@ class ProxyPlace:
     user: str = ""
 
 
-@attrs.frozen
+@frozen
 class Address:
     """Where a side is: the fields of `Place` that its URL fills in."""
 
@@ -104,7 +105,7 @@ class Address:
     user: str = ""
 
 
-@attrs.frozen
+@frozen
 class Place(Address):
     """One side: a directory of this machine, or of a server.
 

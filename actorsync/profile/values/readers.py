@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.shared.home import expand_home
 from actorsync.planning.modes import Modes, read_modes
 from actorsync.planning.removal_guard import Deletion
@@ -51,7 +52,7 @@ _MAX_BYTES = 1_048_576
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 
 
-@attrs.frozen
+@frozen
 class Site:
     """The profile that is being read: its name in errors, and the directory that its relative paths refer to.
 
@@ -75,7 +76,7 @@ Reader = Callable[[Any, Site], Any]
 T = TypeVar("T")
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class TypedReader(Generic[T]):
     """A reader with the type of its key: ``takes`` is that type in Markdown, for the reference."""
 
@@ -92,7 +93,7 @@ def takes(words: str) -> Callable[[Callable[[Any, Site], T]], TypedReader[T]]:
     return lambda read: TypedReader(words, read)
 
 
-@attrs.frozen
+@frozen
 class IgnoreFile:
     """A file of gitignore patterns, as it was when the profile was loaded."""
 

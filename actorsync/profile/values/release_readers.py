@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.planning.publishing.ranks import Ranks
 from actorsync.profile.values.readers import Site, read_texts, takes
 from actorsync.profile.values.units import parse_size, shown
@@ -13,7 +12,7 @@ from actorsync.profile.values.units import parse_size, shown
 __all__ = ["Maintenance", "read_argv", "read_maintenance", "read_order", "read_resume", "read_size", "read_trash_path"]
 
 
-@attrs.frozen
+@frozen
 class Maintenance:
     """A file that is on the target while a release is published: its path there."""
 

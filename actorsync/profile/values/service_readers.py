@@ -6,8 +6,7 @@ import ipaddress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.profile.values.readers import Site, read_path, takes
 from actorsync.profile.values.units import shown
 
@@ -17,7 +16,7 @@ _EXAMPLE = '"127.0.0.1:9417" or "unix:/run/actorsync/shop.sock"'
 _NAME_LENGTH = 64
 
 
-@attrs.frozen
+@frozen
 class Listen:
     """Where a server listens: an IP address and a port, or the path of a socket."""
 

@@ -6,7 +6,7 @@ import json
 import re
 from decimal import Decimal
 
-import attrs
+from actorsync.classes import frozen
 
 __all__ = ["MaxDelete", "format_duration", "parse_duration", "parse_fingerprint", "parse_rate", "parse_size", "shown"]
 
@@ -100,7 +100,7 @@ def parse_fingerprint(text: str) -> str:
     return text
 
 
-@attrs.frozen
+@frozen
 class MaxDelete:
     """The largest number of removals in one run: a count, or a percentage of all entries."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.protocols.ftp.wire import Reply
 
 __all__ = ["UNKNOWN", "Commands"]
@@ -12,7 +13,7 @@ __all__ = ["UNKNOWN", "Commands"]
 UNKNOWN = frozenset({500, 502, 504})
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Commands:
     """The commands that a server was seen to have.
 

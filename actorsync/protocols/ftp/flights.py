@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.traits import Traits
 from actorsync.protocols.ftp.wire import ProtocolError, Reply
 
@@ -55,7 +56,7 @@ class Flight(enum.Enum):
     """A rename and STOR in one write, and the data behind it at once."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Flights:
     """What one server was seen to take. A kind of flight that was not earned is sent in lock step."""
 

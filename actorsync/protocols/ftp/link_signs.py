@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
+from actorsync.classes import define
 
 __all__ = ["LinkSigns"]
 
@@ -23,7 +23,7 @@ __all__ = ["LinkSigns"]
 _SHOWS_IN_LIST: Final = ("pyftpdlib",)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class LinkSigns:
     """How one server shows links. All its connections share this."""
 

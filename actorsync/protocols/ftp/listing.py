@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.model.entry import Kind
 from actorsync.model.text import display, shorten
 from actorsync.protocols.ftp.replies import parse_mdtm_time
@@ -35,7 +36,7 @@ _SHOWN = 200  # characters of a line in a problem
 _MAX_PROBLEMS = 20  # so that 100,000 lines in an unknown format do not become 100,000 problems
 
 
-@attrs.frozen
+@frozen
 class ListedEntry:
     """One name in a directory, as the server describes it. A fact that it does not send is None.
 
@@ -53,7 +54,7 @@ class ListedEntry:
     perm: str = attrs.field(default="", eq=False)
 
 
-@attrs.frozen
+@frozen
 class ParsedListing:
     """The result of parsing one listing.
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.protocols.ftp.dialogues import read_facts, rename_outcome
 from actorsync.protocols.ftp.replies import checked, size_of
 from actorsync.protocols.ftp.wire import (
@@ -39,7 +38,7 @@ _MOST_COMMANDS, _MOST_BYTES = 256, 32_000
 _DISARM = command_line("RNTO", "/")
 
 
-@attrs.frozen
+@frozen
 class Names:
     """The absolute paths of one publication. ``aside`` is None if no old file is to be set aside, or comes back."""
 
@@ -48,7 +47,7 @@ class Names:
     aside: str | None = None
 
 
-@attrs.frozen
+@frozen
 class Looked:
     """What SIZE shows of three names, and MDTM of two: each reply, or None where nothing was asked."""
 
@@ -80,7 +79,7 @@ def _facts(size: Reply | None, time: Reply | None) -> tuple[int, int | None] | N
     return (shown, None) if time is None else read_facts(size, time)
 
 
-@attrs.frozen
+@frozen
 class Renamed:
     """The refusals of the two renames of one file; None for one that was done. The first is None if it was not sent."""
 

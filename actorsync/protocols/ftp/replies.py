@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import ConnectionLost, LoginRefused, OperationRefused
 from actorsync.protocols.ftp.flights import OutOfStep
 from actorsync.protocols.ftp.wire import ProtocolError, Reply, command_line
@@ -126,7 +125,7 @@ def accept_tls(reply: Reply) -> None:
         raise LoginRefused(f'the server refused TLS: AUTH TLS was answered with "{reply}"')
 
 
-@attrs.frozen
+@frozen
 class Features:
     """What a server reports about itself.
 

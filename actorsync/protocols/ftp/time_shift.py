@@ -11,6 +11,8 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define
+
 __all__ = ["TimeShift"]
 
 _SECOND: Final = 1_000_000_000
@@ -22,7 +24,7 @@ _FEWEST: Final = 3
 _REMEMBERED: Final = 10_000
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class TimeShift:
     """The differences between recorded and shown times that a run has seen, and what follows from them.
 

@@ -18,8 +18,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from typing import TypeAlias, TypeVar
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import OperationRefused, ProtocolError
 from actorsync.model.text import display, shorten
 from actorsync.protocols.greetings import OtherService, instead_of_ftp
@@ -62,7 +61,7 @@ _SHOWN = 300  # characters of the server's text in one of our messages
 _T = TypeVar("_T")
 
 
-@attrs.frozen
+@frozen
 class Reply:
     """One reply of the server.
 

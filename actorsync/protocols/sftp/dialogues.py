@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Kind
 from actorsync.protocols.sftp import requests as sftp
@@ -160,7 +159,7 @@ def _refused_removal(status: Status) -> OperationRefused | None:
 # Renames.
 
 
-@attrs.frozen
+@frozen
 class Rename:
     """A complete temporary, and the final name that it gets.
 
@@ -307,7 +306,7 @@ def _diagnose_rename(item: Rename, status: Status) -> Dialogue[OperationRefused]
 # Temporaries.
 
 
-@attrs.frozen
+@frozen
 class Temporary:
     """A temporary that actorsync made, the files that may belong to it, and its final name where that is known."""
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.looks import exchange
 from actorsync.protocols.sftp.replies import Attributes, Reply, Status, as_status
@@ -14,7 +13,7 @@ from actorsync.protocols.sftp.requests import Dialogue, Request
 __all__ = ["Looked", "Names", "link", "look", "rename", "rename_in_steps"]
 
 
-@attrs.frozen
+@frozen
 class Names:
     """The absolute paths of one publication. ``aside`` is None if no old file is to be set aside, or comes back."""
 
@@ -23,7 +22,7 @@ class Names:
     aside: str | None = None
 
 
-@attrs.frozen
+@frozen
 class Looked:
     """What the server shows under three names: attributes, or the status that it sent instead."""
 

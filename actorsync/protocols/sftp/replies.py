@@ -9,8 +9,7 @@ import stat
 import struct
 from typing import Final, TypeAlias
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import ProtocolError
 from actorsync.model.entry import Entry, Kind
 from actorsync.model.text import display, shorten
@@ -42,7 +41,7 @@ _MAX_SHOWN: Final = 300
 # Types.
 
 
-@attrs.frozen
+@frozen
 class Status:
     """The outcome of a request: ``code`` 0 for success, 1 for the end of a file or listing, others for a refusal.
 
@@ -98,21 +97,21 @@ FAILURE: Final = 4
 OK: Final = Status(0)
 
 
-@attrs.frozen
+@frozen
 class Handle:
     """An open file or directory."""
 
     handle: bytes
 
 
-@attrs.frozen
+@frozen
 class Data:
     """Bytes of a file."""
 
     data: bytes
 
 
-@attrs.frozen
+@frozen
 class Attributes:
     """The attributes of a file. Those that the server leaves out are ``None``; ``mtime`` is in seconds since 1970."""
 
@@ -141,14 +140,14 @@ class Attributes:
                 return Kind.OTHER
 
 
-@attrs.frozen
+@frozen
 class Names:
     """Some of the names in a directory, each with its attributes; or the single path in a reply to REALPATH."""
 
     names: tuple[tuple[str, Attributes], ...]
 
 
-@attrs.frozen
+@frozen
 class Extended:
     """The reply to an extension's request."""
 
@@ -303,7 +302,7 @@ def room_of(reply: Reply) -> int | None:
     return available_blocks * (fragment or block) if blocks else None
 
 
-@attrs.frozen
+@frozen
 class Limits:
     """What a server accepts: the bytes of one read and of one write, and the open handles. 0: it does not say."""
 

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.errors import OperationRefused
 from actorsync.model.text import display, shorten
 from actorsync.protocols.sftp.replies import Attributes, Data, Extended, Handle, Names, Reply, Status
@@ -59,7 +60,7 @@ _MAX_PATH: Final = 4_095
 _MAX_SHOWN: Final = 300
 
 
-@attrs.frozen
+@frozen
 class Request:
     """One request without its id: its type, its body, and the type of its reply when it succeeds.
 

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from actorsync.actors.pipeline import AfterRun, Hook, Pipeline
+from actorsync.classes import frozen
 from actorsync.errors import HookFailed
 from actorsync.model.messages import result_of
 from actorsync.model.report import Report
@@ -76,7 +77,7 @@ async def _after(own: AfterRun | None, program: _Program, report: Report) -> Non
     await program.run({f"{_OWN}{name.upper()}": str(value) for name, value in facts.items()})
 
 
-@attrs.frozen
+@frozen
 class _Program:
     """A program of a profile; ``key`` is where the profile names it."""
 

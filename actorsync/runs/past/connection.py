@@ -8,6 +8,7 @@ from typing import Final, Self, TypeVar
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.errors import ConnectionLost, TargetUnreachable
 
@@ -19,7 +20,7 @@ T = TypeVar("T")
 _TRIES: Final = 3
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Connection:
     """One connection to the target for work outside of a run. A lost one is replaced, and the call repeated."""
 

@@ -11,6 +11,7 @@ from functools import partial
 import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.errors import OperationRefused
 from actorsync.journal import Journal
@@ -25,7 +26,7 @@ __all__ = ["Emptied", "purge", "tend"]
 _FLIGHT = 64
 
 
-@attrs.frozen
+@frozen
 class Emptied:
     """What has left the trash: runs, files and bytes. ``failures`` are files that are still there, each with why."""
 

@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.errors import DRIFTED, GuardRefused, TargetUnreachable
 from actorsync.model.entry import parent_of
 from actorsync.model.event import Adopted, Confirmed, Event, RemovalsDelayed, Scanned
@@ -25,7 +26,7 @@ GOES_ON: Final = frozenset({0, 1, DRIFTED, GuardRefused.exit_code, TargetUnreach
 _LATE: Final = 0.02
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Aftermath:
     """Observes one pass, and tells what it has left undone, by directory.
 

@@ -10,6 +10,7 @@ import trio
 
 from actorsync.actors.control import Control
 from actorsync.actors.shutdown import Shutdown
+from actorsync.classes import define
 from actorsync.ending import the_cause
 from actorsync.errors import ProfileError
 from actorsync.model.report import Report
@@ -78,7 +79,7 @@ async def _passes(profile: Profile, options: RunOptions, period: float, *, is_re
         return await repeat(one_pass, period, options.shutdown, wishes.until_any, options.control.until_resumed)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Wishes:
     """Why the next pass is to begin before its time: a rescan, or a path to try that no pass has been begun for."""
 

@@ -14,6 +14,7 @@ import trio
 
 from actorsync.actors.control import Control
 from actorsync.actors.shutdown import Shutdown
+from actorsync.classes import define
 from actorsync.ending import the_cause
 from actorsync.model.entry import parent_of
 from actorsync.model.report import Report
@@ -26,7 +27,7 @@ __all__ = ["WatchLoop", "WatchTask"]
 WatchTask = Callable[..., Awaitable[None]]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class WatchLoop:
     """Makes passes as the agenda says, until stopped. The watch puts changes on the agenda and calls `wake`."""
 

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from actorsync.actors.watching.watcher import Watcher
+from actorsync.classes import define
 from actorsync.ending import the_cause
 from actorsync.endpoints import polling
 from actorsync.endpoints.contract import Endpoint, Source
@@ -97,7 +98,7 @@ def agenda_of(profile: Profile) -> Agenda:
     return Agenda(settle, watch.settle_max, every or watch.reconcile_every, spread)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Places:
     """Source and target of all passes. ``hold`` keeps the sessions of a `WarmEndpoint` open."""
 
@@ -164,7 +165,7 @@ async def _places_kept(mirror: Mirror, secrets: BothSecrets) -> AsyncIterator[_P
         raise the_cause(group) from None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Passes:
     """Makes the passes of one profile."""
 

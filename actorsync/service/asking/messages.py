@@ -10,8 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.service.asking.verbs import TAKES_VALUE, VERBS
 
 __all__ = ["LONGEST_REQUEST", "Answer", "Request", "read_answer", "read_request"]
@@ -20,7 +19,7 @@ __all__ = ["LONGEST_REQUEST", "Answer", "Request", "read_answer", "read_request"
 LONGEST_REQUEST: Final = 65_536
 
 
-@attrs.frozen
+@frozen
 class Request:
     """What a user asks of a run."""
 
@@ -32,7 +31,7 @@ class Request:
         return _line({"verb": self.verb, "value": self.value})
 
 
-@attrs.frozen
+@frozen
 class Answer:
     """What the run answers."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
-import attrs
+from actorsync.classes import define
 
 __all__ = ["LONGEST_SILENCE", "Pulse"]
 
@@ -14,7 +14,7 @@ __all__ = ["LONGEST_SILENCE", "Pulse"]
 LONGEST_SILENCE: Final = 600.0
 
 
-@attrs.define
+@define
 class Pulse:
     """Decides, from samples of what was done, whether a process still gets on."""
 

@@ -12,8 +12,7 @@ from collections.abc import MutableMapping
 from contextlib import closing, suppress
 from typing import Final
 
-import attrs
-
+from actorsync.classes import define
 from actorsync.model.text import display
 
 __all__ = ["Systemd", "from_environment"]
@@ -24,7 +23,7 @@ _SOCKET, _PERIOD, _PROCESS = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 _LONGEST: Final = 300
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Systemd:
     """The manager that has started this process. ``watchdog`` is its period in seconds; None without a watchdog."""
 

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import ProfileError
 from actorsync.model.text import display
 from actorsync.profile import Profile
@@ -50,7 +49,7 @@ _HARDENING_OF_USER: Final = ("NoNewPrivileges=yes", "LockPersonality=yes", "Rest
 _MARGIN: Final = 5
 
 
-@attrs.frozen
+@frozen
 class Units:
     """The files for one profile by their names, the service first."""
 
@@ -77,7 +76,7 @@ def is_ours(text: str, profile: Path | None = None) -> bool:
     return first.startswith(_MARK) and (profile is None or first == f"{_MARK}{display(str(profile))}")
 
 
-@attrs.frozen
+@frozen
 class Start:
     """How a service starts actorsync: the command, the user of the run, and the directory of that user's state.
 

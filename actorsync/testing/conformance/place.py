@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, TypeAlias, TypeVar
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Content, Endpoint, Session, Staged, Upload
 from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
@@ -37,7 +36,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@frozen
 class Place:
     """An endpoint rooted in an empty directory, and what it can do."""
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 import attrs
 
+from actorsync.classes import frozen
+
 __all__ = [
     "Cut",
     "CutData",
@@ -45,7 +47,7 @@ def _in_capitals(verb: str) -> str:
     return verb.upper()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _AtLine:
     at_line: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     verb: str = attrs.field(default="", converter=_in_capitals)
@@ -53,7 +55,7 @@ class _AtLine:
     times: int = 1
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _AtTransfer:
     after: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     verb: str = attrs.field(default="", converter=_in_capitals)
@@ -61,7 +63,7 @@ class _AtTransfer:
     times: int = 1
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Cut(_AtLine):
     """Cut the control connection at a line.
 
@@ -77,38 +79,38 @@ class Cut(_AtLine):
     when: When = "before"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Hold(_AtLine):
     """Delay the final reply to a line, and all replies after it, by ``seconds``."""
 
     seconds: float
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Late(_AtLine):
     """Delay a line, and all lines after it, by ``seconds``. Data on other connections can overtake it."""
 
     seconds: float
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Swallow(_AtLine):
     """Drop the final reply to a line; later replies pass."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Duplicate(_AtLine):
     """Deliver the final reply to a line twice."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CutData(_AtTransfer):
     """Cut a data connection after ``after`` bytes, when the next byte or the end of the data arrives."""
 
     how: How = "rst"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Truncate(_AtTransfer):
     """Pass ``after`` bytes, then close the receiving side in order and discard the rest of the data.
 
@@ -116,7 +118,7 @@ class Truncate(_AtTransfer):
     """
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Refuse:
     """Accept a control connection and end it before the greeting; every ``at_connection``-th, ``times`` times."""
 
@@ -125,7 +127,7 @@ class Refuse:
     times: int = 1
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class RefuseData:
     """Refuse data connections to the port in every ``at_reply``-th reply to ``verb`` (EPSV or PASV, or both)."""
 
@@ -134,14 +136,14 @@ class RefuseData:
     times: int = 1
 
 
-@attrs.frozen
+@frozen
 class Slice:
     """Send every reply and all data to the client in pieces of ``size`` bytes, each in a packet of its own."""
 
     size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
 
 
-@attrs.frozen
+@frozen
 class Throttle:
     """Pass at most ``rate`` bytes a second on each data connection, with back-pressure on the sender."""
 

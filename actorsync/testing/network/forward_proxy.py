@@ -16,6 +16,7 @@ from typing import Final, Literal
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.testing.network.links import Link, listen
 from actorsync.testing.network.threads import in_a_thread
 
@@ -81,7 +82,7 @@ class _NoClient(Exception):
     """The client broke the protocol, or failed to log in. It was told so where the protocol has words for it."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ForwardProxy:
     """A running proxy; obtained from `open_forward_proxy` or `forward_proxy`."""
 

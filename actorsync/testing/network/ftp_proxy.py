@@ -25,6 +25,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.testing.network.faults import (
     Cut,
     CutData,
@@ -101,7 +102,7 @@ def fault_proxy(
     return in_a_thread("fault-proxy", lambda: open_fault_proxy(upstream, *faults, host=host))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class FaultProxy:
     """A running proxy; obtained from `open_fault_proxy` or `fault_proxy`. Any thread may read its logs."""
 
@@ -180,7 +181,7 @@ class FaultProxy:
                 nursery.start_soon(unknown.pass_data, await listener.accept(), port)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Session:
     """One control connection, with its data connections."""
 
@@ -321,7 +322,7 @@ class _Session:
         await self.proxy._run(Link(client, server), transfer.up, transfer.down)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Transfer:
     """One data connection."""
 

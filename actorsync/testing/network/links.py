@@ -14,10 +14,11 @@ from typing import Self
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.testing.network.faults import Fault, How, Slice, Throttle
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Arming:
     """One fault with its counters."""
 
@@ -45,7 +46,7 @@ class Arming:
 Pump = Callable[["Link"], Awaitable[None]]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Link:
     """A client's connection and the one to the server, joined by two pumps until both end or `cut` is called."""
 
@@ -89,7 +90,7 @@ def reset(stream: trio.SocketStream) -> None:
     stream.socket.close()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Lines:
     """The lines of a stream, each with its LF, and at the end the bytes after the last LF.
 

@@ -13,6 +13,7 @@ from typing import Literal
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.testing.network.faults import How
 from actorsync.testing.network.links import Link, listen_somewhere, reach, send_sliced
 from actorsync.testing.network.threads import in_a_thread
@@ -25,7 +26,7 @@ _CHUNK = 65536
 Direction = Literal["up", "down"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class CutWire:
     """Cut a connection after ``after`` bytes in one direction (up: towards the server).
 
@@ -39,7 +40,7 @@ class CutWire:
     how: How = "rst"
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HoldWire:
     """Delay the data in one direction by ``seconds``, once, after ``after`` bytes."""
 
@@ -90,7 +91,7 @@ def wire_proxy(
     return in_a_thread("wire-proxy", lambda: open_wire_proxy(upstream, faults, slice_size=slice_size, rate=rate))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class WireProxy:
     """A running proxy; obtained from `open_wire_proxy` or `wire_proxy`."""
 
@@ -153,7 +154,7 @@ class WireProxy:
             self._links.discard(link)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Pump:
     """One direction of one connection."""
 

@@ -9,6 +9,8 @@ from typing import Final, Literal, cast, get_args
 
 import attrs
 
+from actorsync.classes import frozen
+
 __all__ = [
     "FTP_STEPS",
     "NAMES",
@@ -120,7 +122,7 @@ _SIZE = re.compile(r"(\d{1,15})(?:([KMG])(i?)B|B)?")
 _NUMBER = re.compile(r"[1-9]\d{0,8}")
 
 
-@attrs.frozen
+@frozen
 class ServerFault:
     """One fault: ``name`` happens at every ``count``-th ``place``, ``times`` times in all.
 

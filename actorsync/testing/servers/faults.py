@@ -20,6 +20,7 @@ from typing import cast
 
 import attrs
 
+from actorsync.classes import define, frozen
 from actorsync.testing.servers.fault_texts import (
     FTP_STEPS,
     NAMES,
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@frozen
 class Happened:
     """A fault that happened: in which run (see `FaultPlan.begin`), and at which command or event."""
 
@@ -61,7 +62,7 @@ def _parsed(faults: Iterable[ServerFault | str]) -> tuple[ServerFault, ...]:
     return tuple(parse_fault(fault) if isinstance(fault, str) else fault for fault in faults)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class FaultPlan:
     """Faults and their counters. A server asks the plan at each step which fault is due.
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.testing.servers.command_log import Command
 from actorsync.testing.servers.profiles import profile_text, write_private
 from actorsync.testing.servers.sftp_settings import SftpLog, SftpSettings
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedSftpServer", "SftpLog", "embedded_sftp_server"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class EmbeddedSftpServer(SftpSettings):
     """A server for ``root``, running from `start` to `stop`; use it with ``with``. Clients see ``root`` as "/".
 

@@ -11,6 +11,8 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
+
 __all__ = ["LastWords", "SftpRequest", "attributes", "names", "number", "packet", "parse_request", "status", "string"]
 
 #: Packet types of replies.
@@ -54,7 +56,7 @@ class LastWords(bytes):
     """The last bytes that a server sends before it closes the channel."""
 
 
-@attrs.frozen
+@frozen
 class SftpRequest:
     """One request and its position.
 

@@ -19,6 +19,7 @@ from asyncssh.packet import SSHPacket
 from asyncssh.sftp import SFTPServer, SFTPServerHandler
 from asyncssh.stream import SSHReader, SSHServerStreamSession, SSHWriter
 
+from actorsync.classes import define
 from actorsync.testing.servers import sftp_packets
 from actorsync.testing.servers.command_log import Command
 from actorsync.testing.servers.faults import SFTP_STEPS, Name, step_names
@@ -41,7 +42,7 @@ _TICK = 0.02
 _HEAD = 5
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Hub:
     """State that the connections of one running server share. Everything runs in the server's thread."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.testing.servers.command_log import Command, CommandLog
 from actorsync.testing.servers.faults import FaultPlan, plan_of
 from actorsync.testing.servers.sftp_packets import SftpRequest
@@ -40,7 +41,7 @@ def _host_key_of_this_process() -> bytes:
     return asyncssh.generate_private_key("ssh-ed25519").export_private_key()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SftpSettings:
     """Base of `EmbeddedSftpServer`, whose documentation says what each attribute means."""
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actorsync.classes import define
+
 if TYPE_CHECKING:
     from actorsync.testing.servers.sftp_settings import SftpSettings
 
@@ -18,7 +20,7 @@ __all__ = ["ServerThread"]
 _SETUP_TURNS = 5
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ServerThread:
     """A thread that serves until `stop`; obtained from `started`."""
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import nothing_ahead
 from actorsync.endpoints.ftp.looks.places import Places
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
@@ -26,7 +27,7 @@ _OTHERS: Final = (Kind.LINK, Kind.OTHER)
 _SOME: Final = 8
 
 
-@attrs.frozen
+@frozen
 class Lister:
     """Lists directories, with MLSD or else with CWD and LIST."""
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.model.entry import join, name_of, parent_of
 from actorsync.planning.temporary_names import forms_of
@@ -18,7 +17,7 @@ from actorsync.protocols.ftp import dialogues
 __all__ = ["NameCheck"]
 
 
-@attrs.frozen
+@frozen
 class NameCheck:
     """Asks for names."""
 

@@ -6,8 +6,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.model.entry import join, name_of, parent_of
 from actorsync.protocols.ftp import dialogues
@@ -17,7 +16,7 @@ from actorsync.protocols.ftp.wire import command_line, why_unsendable
 __all__ = ["Places", "is_same_place"]
 
 
-@attrs.frozen
+@frozen
 class Places:
     """Asks a server where directories are. Afterwards the session stands in the root."""
 

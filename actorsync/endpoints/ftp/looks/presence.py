@@ -11,8 +11,7 @@ import secrets
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.ftp.looks.listing import Lister
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.errors import OperationRefused
@@ -45,7 +44,7 @@ def is_changed(entry: Entry, size: int, mtime_ns: int | None, shift: TimeShift) 
     return entry.mtime_ns not in {mtime_ns, shift.corrected(mtime_ns)}
 
 
-@attrs.frozen
+@frozen
 class Presence:
     """Looks for paths in the listings of their directories."""
 
@@ -94,7 +93,7 @@ class Presence:
         return results
 
 
-@attrs.frozen
+@frozen
 class Looker:
     """Looks at known entries by their names: with SIZE and MDTM, and in a listing for what these do not show."""
 

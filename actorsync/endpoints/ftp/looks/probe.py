@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.looks.sizes import Sizes
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
@@ -41,7 +42,7 @@ def attempt_of(size: int, reply: Reply, *, is_begun: bool, stored: int | None = 
     return Attempt(size, str(reply), reply.code, is_begun, reply.is_positive, stored, may_pass, hint)
 
 
-@attrs.frozen
+@frozen
 class Prober:
     """Finds out why the server refused an upload."""
 

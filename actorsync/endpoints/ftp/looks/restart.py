@@ -10,8 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
 from actorsync.endpoints.own_content import OwnContent
@@ -33,7 +32,7 @@ _LOCKED_SECONDS: Final = 30.0
 _NOTICE_SECONDS: Final = 5.0
 
 
-@attrs.frozen
+@frozen
 class PartReader:
     """Reads parts of files on the server."""
 
@@ -114,7 +113,7 @@ async def _nothing() -> bool:
     return True
 
 
-@attrs.frozen
+@frozen
 class RestartProbe:
     """Finds out whether the server can go on with an upload: once for a host, and then once a week."""
 

@@ -6,8 +6,7 @@ file (some hide names that begin with a dot), a file counts as stored when the s
 
 from __future__ import annotations
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.ftp.looks.listing import Lister
 from actorsync.endpoints.ftp.wire.connection import UNKNOWN, FtpConnection
 from actorsync.errors import ConnectionLost
@@ -25,7 +24,7 @@ __all__ = ["Sizes"]
 _TRIES = 3
 
 
-@attrs.frozen
+@frozen
 class Sizes:
     """Reads back sizes on any server."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.ftp.looks.listing import Lister
 from actorsync.endpoints.ftp.looks.places import Places, is_same_place
 from actorsync.endpoints.ftp.wire.connection import FtpConnection
@@ -25,7 +24,7 @@ __all__ = ["SymlinkFinder"]
 _Names: TypeAlias = Mapping[str, Kind] | str
 
 
-@attrs.frozen
+@frozen
 class SymlinkFinder:
     """Finds the directories that are reached through a symbolic link, so that nothing is changed through one."""
 

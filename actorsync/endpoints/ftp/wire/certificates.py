@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.errors import ConnectionLost, LoginRefused, ProfileError
 from actorsync.model.text import display
 
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@frozen
 class TlsPolicy:
     """How TLS begins, and which certificates are accepted.
 

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.ftp.wire.control import ControlConnection
 from actorsync.endpoints.ftp.wire.data import DataConnection
 from actorsync.endpoints.shared.case_folding import CaseFolding
@@ -42,7 +43,7 @@ _PORT_SECONDS: Final = 5.0
 _NOT_RESUMED = frozenset({425, 522})
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Knowledge:
     """What is known of a server. All connections of an endpoint share it for as long as the endpoint lives."""
 

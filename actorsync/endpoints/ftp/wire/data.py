@@ -19,9 +19,9 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TypeVar
 
-import attrs
 import trio
 
+from actorsync.classes import frozen
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.shared.proxy import Proxy
 from actorsync.endpoints.shared.resource_limits import unopened
@@ -41,7 +41,7 @@ _SENDFILE = 1024 * 1024
 _SO_NWRITE = 0x1024
 
 
-@attrs.frozen
+@frozen
 class Timeouts:
     """How long to wait for the server, in seconds.
 

@@ -13,9 +13,9 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
 
-import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.ftp.wire.certificates import TlsPolicy, check_pin, fingerprint, handshake_error, make_context
 from actorsync.endpoints.ftp.wire.data import WRITE, DataConnection, Timeouts, connection_errors
@@ -90,7 +90,7 @@ async def receive_available(stream: SecureStream) -> bytes | bytearray | None:
     return None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class TlsClient:
     """Starts TLS on all connections of an endpoint, with one context.
 

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.hints import HintQueue
 from actorsync.endpoints.local.watching.kernel import (
     ATTRIB,
@@ -43,7 +44,7 @@ _PAUSE: Final = 0.01
 _WAIT: Final = 0.5
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class InotifyWatch:
     """Watches one tree with one instance of inotify, and puts hints into ``queue``.
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import attrs
 import trio
 
+from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Source
 from actorsync.endpoints.hints import Hint, HintQueue, alongside
 from actorsync.endpoints.local.watching.inotify import InotifyWatch
@@ -52,7 +53,7 @@ class _Watch(Protocol):
         """The number of directories that are watched."""
 
 
-@attrs.frozen
+@frozen
 class System:
     """What a watch asks the system for. Tests replace parts of it."""
 
@@ -71,7 +72,7 @@ def _asleep() -> float:
     return 0.0 if clock is None else time.clock_gettime(clock) - time.monotonic()
 
 
-@attrs.frozen
+@frozen
 class _Root:
     """The root as it was when it was last opened."""
 
@@ -79,7 +80,7 @@ class _Root:
     mounts: Mounts
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class LocalHints:
     """The hints of the directory that ``path`` leads to."""
 

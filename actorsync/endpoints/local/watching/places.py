@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterator
 
 import attrs
 
+from actorsync.classes import define
+
 __all__ = ["Places"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Place:
     """A directory, by its place in the tree. ``watch`` is -1 if it is not watched."""
 
@@ -28,7 +30,7 @@ class _Place:
         return "/".join(reversed(names))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Places:
     """The watched directories of one tree.
 

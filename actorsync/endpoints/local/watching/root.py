@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.planning.watching.ways import silent_type
 
 __all__ = ["MOUNT_TABLE", "Identity", "Mount", "Mounts", "identity_of", "leading_to"]
@@ -55,7 +56,7 @@ class Mount(NamedTuple):
     type: bytes
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Mounts:
     """The file systems that are mounted below a directory, as Linux tells. None elsewhere."""
 

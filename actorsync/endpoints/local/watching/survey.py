@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
-import attrs
-
+from actorsync.classes import frozen
 from actorsync.endpoints.local.watching.kernel import (
     ATTRIB,
     CLOSE_WRITE,
@@ -67,7 +66,7 @@ class WatchedTree(Protocol):
         """Open a directory by its path without links, which may be of any length; return the descriptor."""
 
 
-@attrs.frozen
+@frozen
 class Seen:
     """What a hop found of one directory. ``watch`` is -1 if it cannot be watched.
 
@@ -82,7 +81,7 @@ class Seen:
     files: tuple[tuple[int, str], ...] = ()
 
 
-@attrs.frozen
+@frozen
 class Surveyor:
     """Watches and lists the directories of a tree that ``selection`` includes. Every method blocks."""
 

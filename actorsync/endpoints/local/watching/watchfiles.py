@@ -17,6 +17,7 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.hints import HintQueue, alongside
 from actorsync.model.entry import join, parent_of
 from actorsync.planning.selection import Selection
@@ -37,7 +38,7 @@ def is_installed() -> bool:
     return find_spec("watchfiles") is not None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class WatchfilesWatch:
     """Watches the tree below ``root``, a path without links, and puts hints into ``queue``."""
 

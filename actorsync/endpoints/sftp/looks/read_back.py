@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.endpoints.contract import Upload
 from actorsync.endpoints.sftp.wire.connection import SftpConnection
 from actorsync.errors import ConnectionLost, OperationRefused
@@ -24,7 +25,7 @@ _LENGTH = 32 * 1024
 _CROWD = 3
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Sample:
     """The beginning of an upload. Nothing is kept unless ``is_wanted``."""
 

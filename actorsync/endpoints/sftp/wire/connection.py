@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
+from actorsync.classes import frozen
 from actorsync.endpoints.sftp.wire.requests import Flight, RequestPipeline
 from actorsync.endpoints.shared.case_folding import CaseFolding
 from actorsync.endpoints.shared.paths import below, why_not_inside
@@ -30,7 +31,7 @@ def is_utf8(path: str) -> bool:
     return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
 
 
-@attrs.frozen
+@frozen
 class Server:
     """What a server reports at login. ``root`` is the absolute path of the root, ``""`` for the server's own root."""
 
@@ -71,7 +72,7 @@ class Server:
         return "statvfs@openssh.com" in self.extensions
 
 
-@attrs.frozen
+@frozen
 class Knowledge:
     """What was learnt of a server's tree; shared by all connections to the server."""
 
@@ -85,7 +86,7 @@ class Knowledge:
     """The traits of odd names that the server was seen to store unchanged."""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class SftpConnection:
     """One logged-in connection, as `Uploader`, `Reader` and the other parts of a session use it.
 

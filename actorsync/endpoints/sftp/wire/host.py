@@ -12,6 +12,7 @@ from typing import Final
 
 import attrs
 
+from actorsync.classes import define
 from actorsync.model.traits import Traits
 
 __all__ = ["Host"]
@@ -46,7 +47,7 @@ _UNREADABLE: Final = (
 )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Host:
     """The behaviour of one server. All connections to it share this object."""
 

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.endpoints.sftp.wire.host import Host
 from actorsync.endpoints.sftp.wire.silence import Silence
 from actorsync.errors import ConnectionLost, ProtocolError
@@ -40,7 +41,7 @@ class Channel(Protocol):
         """Close the connection at once."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Flight:
     """Requests that were sent, and the replies that have arrived so far; ``missing`` counts those to come.
 

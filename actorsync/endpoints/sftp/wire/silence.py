@@ -12,13 +12,15 @@ from typing import Final
 import attrs
 import trio
 
+from actorsync.classes import define
+
 __all__ = ["Silence"]
 
 #: How many timeouts a single wait may take while the server answers others. More than that breaks the protocol.
 _MAX_STALLS: Final = 10
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Wait:
     """One wait: when its current limit began, how many times bytes had arrived then, and how many limits it had."""
 
@@ -27,7 +29,7 @@ class _Wait:
     stalls: int = 0
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Silence:
     """The waits of one connection, and the limit in ``seconds`` for each of them.
 
