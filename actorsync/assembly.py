@@ -251,7 +251,7 @@ def _planner(source: _Source, target: Endpoint, journal: RunJournal, options: Ru
             selection=policy.selection,
             max_delete=policy.max_delete,
             delete=bool(policy.delete),
-            any_device=policy.any_device,
+            any_device=policy.allowed.any_device,
             is_patient=policy.is_patient,
             by_content=policy.by_content,
             by_size_time=policy.by_size_time,
@@ -292,7 +292,7 @@ def _schedule(target: Endpoint, policy: Policy) -> Schedule:
 
 def hides_links(place: Endpoint, policy: Policy) -> bool:
     """Return whether a symbolic link may look like a directory, and the user does not say that there is none."""
-    return isinstance(place, FindsLinks) and place.hides_links and not policy.no_links
+    return isinstance(place, FindsLinks) and place.hides_links and not policy.allowed.no_links
 
 
 def modes_for(target: Endpoint, asked: Modes | None) -> Modes:

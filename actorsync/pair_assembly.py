@@ -17,6 +17,7 @@ from actorsync.actors.messages import Fact
 from actorsync.actors.observers import is_async
 from actorsync.actors.pairs.planner import CLOCK_TRAIT, STAMP_TRAIT, PairPlanner, PairRules
 from actorsync.actors.pairs.recovery import Recovery
+from actorsync.actors.pairs.scan import PairScan
 from actorsync.actors.pairs.scanner import PairScanner
 from actorsync.actors.recorder import Recorder
 from actorsync.actors.remote_source import RemoteSource
@@ -135,7 +136,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         rules=PairRules(
             rule,
             policy.max_delete,
-            policy.any_device,
+            policy.allowed.any_device,
             options.takes,
             scope,
             options.shrinking,
@@ -173,7 +174,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         is_partial=options.within is not None,
         blocking=clock.blocking,
         recover=partial(_recover, places, memory, options),
-        will_change=_Preparing(places, remotes, is_plan=options.is_plan).prepare,
+        scan=PairScan(_Preparing(places, remotes, is_plan=options.is_plan).prepare),
     )
     recorder = Recorder(memory, options.observers, clock.blocking, options.feeds)
     return PairActors(scanner, planner, limbs, recorder, tuple(remotes.values()), tuple(warm.values()))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from actorsync.endpoints.wrappers.shared_listing import ListingReader
     from actorsync.planning.pairs.settling import Settling
 
-__all__ = ["Clock", "Companion", "Policy", "RunOptions", "token_source"]
+__all__ = ["Allowed", "Clock", "Companion", "Policy", "RunOptions", "token_source"]
 
 #: What stands beside a run, or a loop of passes, while it holds its journal: is entered with the journal and with a
 #: function that publishes an event, and left when the run is over. It must neither delay the run nor end it.
@@ -54,29 +54,37 @@ _TOKENS: Final = 256
 
 
 @frozen
+class Allowed:
+    """What the user says of the places, against guards that are not sure.
+
+    ``any_device`` allows removals although the source is on another device than in the last run. ``no_links``: there
+    are no symbolic links to directories on servers. Then removals are allowed although a link might look like one.
+    """
+
+    any_device: bool = False
+    no_links: bool = False
+
+
+@frozen
 class Policy:
     """What a run may do, and how hard it tries.
 
-    ``any_device`` allows removals although the source is on another device than in the last run.
-    ``no_links``: the user says that there are no symbolic links on servers. Then removals are allowed although a link
-    might look like a directory. ``connections`` is the highest number of connections. With ``is_automatic`` the run
-    begins with fewer, and opens more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs
-    until their retry time, or until they change. ``bandwidth`` limits the file data sent per second, and may be changed
-    during the run; None means no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content``
-    records the checksums of files; a file whose times alone have changed is then read and compared, and not sent. With
-    ``by_size_time`` a file of the same size and time is unchanged, whatever its inode. ``modes`` is the rule for
-    permissions; None for the default of the target. ``links``: symbolic links of the source are left out, or fail
-    ("error"), or the source shows what they lead to ("follow"). ``audit`` says how the run looks at a target that the
-    journal knows; None for not at all. ``publish`` says how files get their final names, and what is kept of old
-    versions and broken transfers.
+    ``connections`` is the highest number of connections. With ``is_automatic`` the run begins with fewer, and opens
+    more while that makes it faster. ``is_patient`` skips paths that failed in earlier runs until their retry time, or
+    until they change. ``bandwidth`` limits the file data sent per second, and may be changed during the run; None means
+    no limit. ``transforms`` make the content of some files, see `Transform`. ``by_content`` records the checksums of
+    files; a file whose times alone have changed is then read and compared, and not sent. With ``by_size_time`` a file
+    of the same size and time is unchanged, whatever its inode. ``modes`` is the rule for permissions; None for the
+    default of the target. ``links``: symbolic links of the source are left out, or fail ("error"), or the source shows
+    what they lead to ("follow"). ``audit`` says how the run looks at a target that the journal knows; None for not at
+    all. ``publish`` says how files get their final names, and what is kept of old versions and broken transfers.
     ``delete_settle``: what is gone is removed only if an earlier run, so many seconds ago, has found it gone as well.
     """
 
     selection: Selection
     max_delete: DeleteLimit
     delete: Deletion = False
-    any_device: bool = False
-    no_links: bool = False
+    allowed: Allowed = attrs.Factory(Allowed)
     connections: int = 4
     is_automatic: bool = False
     is_patient: bool = False

@@ -181,7 +181,8 @@ class _RemoteSession(ReadSession):
         session = connection.session
         try:
             if isinstance(session, PrefetchingSession):
-                listing = await session.list_directory_ahead(directory, source.pool.is_listing_waiting)
+                # The next connection that is free goes to a listing that waits.
+                listing = await session.list_directory_ahead(directory, lambda: source.pool.waiting.listings > 0)
             else:
                 listing = await session.list_directory(directory)
         except ConnectionLost as lost:

@@ -71,6 +71,8 @@ class SourceConnection:
     """Whether a file that a listing showed could not be found over it. Listings then prefer another connection."""
     was_idle: bool = False
     """Whether its current use is the first after an idle time."""
+    lost: ConnectionLost | None = None
+    """Why it is of no use to anybody any more."""
 
     @property
     def is_idle(self) -> bool:
@@ -83,6 +85,38 @@ class SourceConnection:
         The first loss after an idle time does not: many servers disconnect idle clients.
         """
         return not self.was_idle or so_far > 0
+
+
+@define(eq=False)
+class _Waiting:
+    """The uses that wait for a connection."""
+
+    uses: int = 0
+    listings: int = 0
+    """How many of them are listings."""
+
+    @contextmanager
+    def counted(self, *, is_reading: bool) -> Iterator[None]:
+        """Count one more inside the block."""
+        self.uses += 1
+        self.listings += not is_reading
+        try:
+            yield
+        finally:
+            self.uses -= 1
+            self.listings -= not is_reading
+
+
+@define(eq=False)
+class _Failed:
+    """What went wrong since the last success."""
+
+    count: int = 0
+    lapses: int = 0
+    """How often in a row a login that worked before was rejected."""
+    reason: str = ""
+    not_before: float = 0.0
+    """When the next login may begin, while connections are open."""
 
 
 @define(eq=False)
@@ -108,15 +142,9 @@ class SourcePool:
     """Why there is no use in going on, as a login beside others has shown."""
     _logins: Logins = attrs.field(factory=Logins, init=False)
     _numbers: Iterator[int] = attrs.field(factory=count, init=False)
-    _waiting: int = attrs.field(default=0, init=False)
-    """How many uses wait for a connection."""
-    _listings: int = attrs.field(default=0, init=False)
-    """How many of them are listings."""
+    waiting: _Waiting = attrs.field(factory=_Waiting, init=False)
     _readers: int = attrs.field(default=0, init=False)
-    _failures: int = attrs.field(default=0, init=False)
-    _lapses: int = attrs.field(default=0, init=False)
-    _last_failure: str = attrs.field(default="", init=False)
-    _not_before: float = attrs.field(default=0.0, init=False)
+    _failed: _Failed = attrs.field(factory=_Failed, init=False)
     _login: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
@@ -150,7 +178,7 @@ class SourcePool:
             LoginRefused: the server will never accept the login.
             SourceLost: the run is draining, and no connection is open.
         """
-        with self._counted(is_reading=is_reading):
+        with self.waiting.counted(is_reading=is_reading):
             while True:
                 if self._refusal is not None:
                     raise self._refusal
@@ -173,21 +201,6 @@ class SourcePool:
                         self._connect_beside()
                 with trio.move_on_after(self.share.wait(trio.current_time()) or math.inf):
                     await self._changed.park()
-
-    @contextmanager
-    def _counted(self, *, is_reading: bool) -> Iterator[None]:
-        """Count one more use that waits for a connection, inside the block."""
-        self._waiting += 1
-        self._listings += not is_reading
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            self._listings -= not is_reading
-
-    def is_listing_waiting(self) -> bool:
-        """Return whether a listing waits for a connection: the next one that is free gets it."""
-        return self._listings > 0
 
     def _lend(self, connection: SourceConnection, *, is_reading: bool, is_alone: bool) -> None:
         connection.was_idle = not connection.users and connection.is_idle
@@ -217,9 +230,9 @@ class SourcePool:
         Beside others there are never more logins than uses that wait.
         """
         now = trio.current_time()
-        if self._open and (now < self._not_before or self._logins.wait(now) != 0):
+        if self._open and (now < self._failed.not_before or self._logins.wait(now) != 0):
             return False
-        if self.share.wait(now) > 0 or (self._open and len(self._opening) >= self._waiting):
+        if self.share.wait(now) > 0 or (self._open and len(self._opening) >= self.waiting.uses):
             return False
         most = min(self._limit, self.connections) if is_reading else self._limit
         return len(self._open) + len(self._opening) < most
@@ -248,14 +261,14 @@ class SourcePool:
         async with self._login:
             if self._open or self.share.wait(trio.current_time()) > 0:
                 return
-            if self._failures >= self.backoff.tries:
-                raise self._unreachable(self._last_failure)
+            if self._failed.count >= self.backoff.tries:
+                raise self._unreachable(self._failed.reason)
             login = self._begin()
             await login.settled.wait()
             if isinstance(login.error, ConnectionLost) and not (self._is_one_too_many(login.error) or self._open):
                 await self._pause(login.error)
             else:
-                self._settle(login)
+                await self._settle(login)
         if self._refusal is not None:
             raise self._refusal
 
@@ -263,7 +276,7 @@ class SourcePool:
         """Begin to open one more connection, while others are open."""
         login = self._begin()
         self._logins.began(login.number)
-        self._nursery.start_soon(self._settled, login)
+        self._nursery.start_soon(self._settle, login)
         return login
 
     def _begin(self) -> _Login:
@@ -273,26 +286,23 @@ class SourcePool:
         self._nursery.start_soon(self._keep, login)
         return login
 
-    async def _settled(self, login: _Login) -> None:
-        await login.settled.wait()
-        self._settle(login)
-
     def _is_one_too_many(self, error: ActorsyncError | None) -> bool:
         return isinstance(error, TooManyConnections) and (bool(self._open) or self.share.are_others_open())
 
-    def _settle(self, login: _Login) -> None:
-        """Draw the conclusions from a login that has ended, while others are open or when it was the first."""
+    async def _settle(self, login: _Login) -> None:
+        """Draw the conclusions from a login when it has ended, while others are open or when it was the first."""
+        await login.settled.wait()
         now, error = trio.current_time(), login.error
         self._logins.ended(login.number, now, self.backoff.jitter())
         if error is None:
-            self._lapses = 0
+            self._failed.lapses = 0
         elif self._is_one_too_many(error):
             if not self._logins.is_too_early(login.number, now, self.backoff.jitter()):
                 self.share.refused(now)
                 if self._open:
                     self._limit = len(self._open)
         elif isinstance(error, ConnectionLost):
-            self._not_before = now + self.backoff.delay(1)
+            self._failed.not_before = now + self.backoff.delay(1)
         elif isinstance(error, LoginRefused):
             self._refusal = LoginRefused(f"the {self.side.value} {error}")
         else:
@@ -303,7 +313,8 @@ class SourcePool:
         """Open one connection, and hold it until it is to be closed."""
         try:
             async with self.real.open_session() as session:
-                with self._listed(SourceConnection(session, login.closing, login.closed, login.began)):
+                connection = SourceConnection(session, login.closing, login.closed, login.began)
+                with self._listed(connection):
                     self._opening.discard(login)
                     self.share.opened(login, trio.current_time())
                     login.settled.set()
@@ -314,6 +325,8 @@ class SourcePool:
                         await self._facts.send(Warned(text))
                     for name, text in traits_of(self.real).take_news():
                         await self._facts.send(Learned(self.side, name, text))
+                if connection.lost is not None:
+                    raise connection.lost  # so that nobody who keeps sessions open gives it to the next one
         except ActorsyncError as error:
             login.error = error  # if the connection was open before, the error no longer matters
         finally:
@@ -336,13 +349,13 @@ class SourcePool:
 
     async def _pause(self, lost: ConnectionLost) -> None:
         """Wait before the next attempt, or raise `SourceUnreachable`."""
-        self._failures += 1
-        self._lapses += isinstance(lost, LoginLapsed)
-        if self._failures >= self.backoff.tries or self._lapses >= _LAPSES:
+        self._failed.count += 1
+        self._failed.lapses += isinstance(lost, LoginLapsed)
+        if self._failed.count >= self.backoff.tries or self._failed.lapses >= _LAPSES:
             raise self._unreachable(str(lost))
-        self._last_failure = str(lost)
-        delay = self.backoff.delay(self._failures)
-        if self._failures == 1:
+        self._failed.reason = str(lost)
+        delay = self.backoff.delay(self._failed.count)
+        if self._failed.count == 1:
             await self._facts.send(Warned(f"no connection to the {self.side.value}: {lost}; trying again"))
         with trio.move_on_after(delay):
             await self.draining.wait()
@@ -378,15 +391,17 @@ class SourcePool:
         """Remove a lost connection from the pool. Its other users will find it lost as well."""
         if connection in self._open:
             self._open.remove(connection)
-            self._failures += connection.loss_counts(self._failures)
-            self._last_failure = str(lost)
+            self._failed.count += connection.loss_counts(self._failed.count)
+            self._failed.reason = str(lost)
+        connection.lost = lost
         connection.closing.set()
         if connection.was_idle:  # the server has probably closed the other idle ones too
             for other in [other for other in self._open if not other.users and other.is_idle]:
                 self._open.remove(other)
+                other.lost = lost
                 other.closing.set()
         self._changed.unpark_all()
 
     def note_success(self) -> None:
         """Start counting failures again, because something was read."""
-        self._failures = 0
+        self._failed.count = 0

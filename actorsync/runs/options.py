@@ -19,7 +19,7 @@ from actorsync.planning.drift import AuditRule
 from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.publishing.ranks import NONE
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
-from actorsync.policy import Policy, RunOptions
+from actorsync.policy import Allowed, Policy, RunOptions
 from actorsync.profile import Profile
 from actorsync.runs.hooks.programs import with_programs
 from actorsync.runs.private_paths import private_paths, protected_paths
@@ -41,8 +41,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         ),
         max_delete=sync.max_delete,
         delete=sync.delete,
-        any_device=sync.any_device,
-        no_links=sync.no_links,
+        allowed=Allowed(any_device=sync.any_device, no_links=sync.no_links),
         by_content=sync.compare == "checksum",
         by_size_time=sync.compare == "size-time",
         modes=sync.modes,

@@ -17,6 +17,7 @@ from actorsync.model.event import Adopted, RemovalsRefused
 from actorsync.model.operation import Done, Failed, Remove
 from actorsync.planning.drift import AuditRule
 from actorsync.planning.selection import Selection
+from actorsync.policy import Allowed
 from actorsync.profile.values.units import MaxDelete
 from tests.support.hidden_links import HidingLinks
 from tests.support.tiers import amount
@@ -139,7 +140,7 @@ async def test_foreign_entries_stay_in_directories_that_may_be_links(autojump_cl
         assert reasons["theirs too"] == "it still holds 'theirs too/x'"
         expected = {"d/theirs", "theirs too", "theirs too/x"}
         assert paths_of(mirror.target) - paths_of(mirror.source) == expected
-    assert (await mirror.run(policy=attrs.evolve(anew, no_links=True), target=target)).exit_code == 0
+    assert (await mirror.run(policy=attrs.evolve(anew, allowed=Allowed(no_links=True)), target=target)).exit_code == 0
     assert paths_of(mirror.target) == paths_of(mirror.source)
 
 

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from actorsync.endpoints.contract import Endpoint, Session
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.endpoints.wrappers.base import EndpointWrapper, SessionWrapper
+from actorsync.errors import ConnectionLost
 from actorsync.model.entry import Listing
 from actorsync.planning.pairs.sharing import FILE_WEIGHT, shared_out
 from tests.support.two_way import TwoTrees, tree_of
@@ -131,3 +132,43 @@ def test_connections_are_shared_out_by_the_files_to_move_and_no_login_is_made_fo
     lanes: int, reading: int, writing: int, expected: tuple[int, int]
 ) -> None:
     assert shared_out(8, lanes, reading=reading * FILE_WEIGHT, writing=writing * FILE_WEIGHT) == expected
+
+
+@attrs.define(eq=False)
+class Dying(EndpointWrapper[Endpoint]):
+    """A place whose first session is dead from its second listing on. Each session says that it can be kept open."""
+
+    sessions: int = 0
+
+    @asynccontextmanager
+    async def open_session(self) -> AsyncIterator[Session]:
+        self.sessions += 1
+        async with self.real.open_session() as session:
+            yield _Mortal(session, listings=1 if self.sessions == 1 else 1_000)
+
+
+class _Mortal(SessionWrapper):
+    def __init__(self, real: Session, listings: int) -> None:
+        super().__init__(real)
+        self._listings = listings
+
+    async def list_directory(self, directory: str) -> Listing:
+        self._listings -= 1
+        if self._listings < 0:
+            raise ConnectionLost("Connection reset by peer")
+        return await self._real.list_directory(directory)
+
+    async def keep_alive(self) -> None:
+        if self._listings < 0:
+            raise ConnectionLost("Connection reset by peer")
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+async def test_a_connection_that_was_lost_is_not_used_again(lanes: int, autojump_clock: MockClock) -> None:
+    trees = await agreed(lanes)
+    trees.source.write("0/x", b"new here")
+    trees.target.write("1/x", b"new there")
+    server = Dying(trees.target)
+    report = (await trees.run(target=server)).report
+    assert (report.exit_code, report.copied) == (0, 2), report.error
+    assert tree_of(trees.source) == tree_of(trees.target)

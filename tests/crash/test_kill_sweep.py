@@ -10,8 +10,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -22,14 +21,11 @@ from actorsync.journal import open_journal
 from tests.support import FtpTarget
 from tests.support.mirror import contents, settings_for, temporaries, times
 from tests.support.scenarios import write
-from tests.support.servers import ftp, ssh_servers
 from tests.support.servers.ssh_target import OPENSSH, SshTarget
-from tests.support.system import seccomp
 from tests.support.system.forks import Forked, Forks
+from tests.support.system.kills import LOCAL, PROFTPD, serving
 from tests.support.tiers import IS_FULL
 from tests.support.world.changing_source import KIB
-
-LOCAL, PROFTPD = "local", "proftpd"
 
 #: Number of system calls to try in CI. A run makes some hundreds.
 SAMPLE = {LOCAL: 40, PROFTPD: 26, OPENSSH: 20}
@@ -39,15 +35,6 @@ CONNECTIONS = 2
 BIG = 3_000 * KIB
 #: The most files that one connection works on at once: uploads, and renames that are not confirmed.
 IN_HAND = {LOCAL: 2, PROFTPD: 2, OPENSSH: LANES}
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    if (reason := seccomp.why_not()) is not None:
-        assert "CI" not in os.environ, reason
-        pytest.skip(reason)
-    with Forks() as forks:
-        yield forks
 
 
 @attrs.define(eq=False)
@@ -167,17 +154,6 @@ class Scenario:
         with open_journal(self.journal, "test") as journal:
             assert journal.pending() == []
         return True
-
-
-@contextmanager
-def serving(name: str, folder: Path) -> Iterator[FtpTarget | SshTarget | None]:
-    with ExitStack() as stack:
-        if name == PROFTPD:
-            yield stack.enter_context(ftp.serving(name, folder))
-        elif name == OPENSSH:
-            yield stack.enter_context(ssh_servers.serving(OPENSSH, folder))
-        else:
-            yield None
 
 
 @pytest.mark.scaled

@@ -11,23 +11,21 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-import attrs
 import pytest
 import trio
 
 from actorsync.testing import EmbeddedSftpServer
 from actorsync.testing.network.faults import How
-from actorsync.testing.network.proxy import CutWire, Direction, WireProxy, open_wire_proxy
-from actorsync.testing.servers.sftp_packets import LastWords, SftpRequest
+from actorsync.testing.network.proxy import CutWire, Direction, open_wire_proxy
+from actorsync.testing.servers.sftp_packets import SftpRequest
 from tests.support.servers import ssh_servers
+from tests.support.servers.at_request import AtRequest, When
 from tests.support.servers.ssh_target import SshTarget, endpoint_for
 from tests.support.small_job import SENT, faults_in_log, write_source
 from tests.support.sweeps import IS_COMPLETE, Sweep, some
 from tests.support.tiers import IS_FULL
-
-When = Literal["before", "unanswered", "after"]
 
 HOWS: tuple[How, ...] = get_args(How)
 FOLDER = "site"
@@ -39,55 +37,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # ---- at every request
-
-
-@attrs.define(eq=False)
-class AtRequest:
-    """Cuts the first connection at its ``number``-th request. The server calls the methods, in its thread.
-
-    With ``after``, the channel is closed instead of the connection: only that arrives in order after the reply.
-    """
-
-    number: int
-    when: When
-    how: How
-    proxy: WireProxy
-    token: trio.lowlevel.TrioToken = attrs.Factory(trio.lowlevel.current_trio_token)
-    fired: list[SftpRequest] = attrs.Factory(list)
-    cuts: list[CutWire] = attrs.Factory(list)
-    seen: int = 0
-    _requests: dict[int, SftpRequest] = attrs.Factory(dict)
-
-    def instead(self, request: SftpRequest) -> bytes | None:
-        """Look at a request before it is executed; see `EmbeddedSftpServer`."""
-        if request.session == 1:
-            self.seen = request.index
-            self._requests[request.id if request.verb != "INIT" else -1] = request
-        return self._cut(request) if self.when == "before" and self._is_it(request) else None
-
-    def distort(self, request: SftpRequest, answer: bytes) -> bytes:
-        """Look at a reply before it is sent. ``request`` is the last one received, and the reply may be to another."""
-        if request.session == 1:
-            is_version = request.verb == "INIT"
-            request = self._requests.get(-1 if is_version else int.from_bytes(answer[5:9], "big"), request)
-        if self.when == "before" or not self._is_it(request):
-            return answer
-        if self.when == "unanswered":
-            return self._cut(request)
-        self.fired.append(request)
-        return LastWords(answer)
-
-    def _is_it(self, request: SftpRequest) -> bool:
-        return request.session == 1 and request.index == self.number and not self.fired
-
-    def _cut(self, request: SftpRequest) -> bytes:
-        self.fired.append(request)
-        self.token.run_sync_soon(self._cut_here)
-        return b""
-
-    def _cut_here(self) -> None:
-        self.proxy.cut(self.how)
-        self.cuts.append(CutWire(how=self.how))
 
 
 @asynccontextmanager

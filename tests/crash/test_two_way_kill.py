@@ -1,166 +1,144 @@
-"""``kill -9`` at each system call that changes something in a two-way run: no version is lost, the next run recovers.
+"""``kill -9`` of a two-way run at each system call that changes something, and at each step on the wire.
 
-CI takes a sample of the calls; ``ACTORSYNC_SWEEP=all`` takes every call.
+Both sides have every kind of change before the run. After the kill, two runs find rest, no version of a file is lost,
+and both sides are as after a run that was not killed. In half of the cases a user saves a file at that moment or a few
+steps before it: the one that the run is busy with.
+
+A step on the wire is a command that is about to be sent, or a reply that has arrived.
+
+CI takes a sample of the steps; ``ACTORSYNC_SWEEP=all`` takes every one.
 """
 
 from __future__ import annotations
 
-import os
+import itertools
 import random
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import attrs
 import pytest
 
-from actorsync.planning.temporary_names import is_own
-from tests.crash.test_kill_sweep import LOCAL, PROFTPD, serving
+from actorsync.planning.pairs.rules import ConflictRule
 from tests.support import FtpTarget
-from tests.support.mirror import contents, settings_for
-from tests.support.scenarios import write
+from tests.support.mirror import settings_for
 from tests.support.servers.ssh_target import OPENSSH, SshTarget
-from tests.support.system import seccomp
+from tests.support.sweeps import IS_COMPLETE, some
 from tests.support.system.forks import Forked, Forks
-from tests.support.tiers import IS_FULL
+from tests.support.system.kills import LOCAL, PROFTPD, serving
+from tests.support.two_sides.pair_case import PairCase, Tree, is_at_rest
+from tests.support.two_sides.sudden_user import SideName, SuddenUser
 
-#: Number of system calls to try in CI.
-SAMPLE = {LOCAL: 16, PROFTPD: 8, OPENSSH: 8}
+#: The whole sweep takes hours.
+pytestmark = [pytest.mark.timeout(0)] if IS_COMPLETE else []
 
+Steps = Literal["calls", "wire"]
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    if (reason := seccomp.why_not()) is not None:
-        assert "CI" not in os.environ, reason
-        pytest.skip(reason)
-    with Forks() as forks:
-        yield forks
+#: Number of kills in CI.
+SAMPLE = {LOCAL: 6, PROFTPD: 3, OPENSSH: 3}
+RULES: tuple[ConflictRule, ...] = ("both", "keep")
+#: At most so many steps go on after a user has saved a file.
+LASTS = 12
 
 
 @attrs.define(eq=False)
-class TwoSides:
-    """Both sides after changes of their users, and the journal of the run before."""
+class Kills:
+    """The cases of one sweep."""
 
     forks: Forks
     server: FtpTarget | SshTarget | None
-    folder: Path
-    #: The digests of what may go: what both sides had agreed on, and a user has replaced or removed on one of them.
-    may_go: set[str | None] = attrs.field(init=False)
-    before: set[str | None] = attrs.field(init=False)
+    steps: Steps
+    case: PairCase
+    #: What both sides have after a run that is not killed, by the rule for conflicts.
+    expected: dict[ConflictRule, tuple[Tree, Tree]] = attrs.Factory(dict)
 
-    def __attrs_post_init__(self) -> None:
-        rng = random.Random("two sides")
-        for number in range(12):
-            write(self.source / f"d{number % 3}" / f"{number}", rng.randbytes(rng.randrange(100, 9_000)))
-        self.target.mkdir(parents=True)
-        self.adopt()
-        assert self.run().exit_code == 0
-        agreed = contents(self.source)
-        for number in range(12):
-            path, data = Path(f"d{number % 3}") / f"{number}", rng.randbytes(5_000 + number)
-            match number // 2:
-                case 0:
-                    write(self.source / path, data)
-                case 1:
-                    write(self.target / path, data)
-                case 2:
-                    (self.source / path).unlink()
-                case 3:
-                    (self.target / path).unlink()
-                case 4:
-                    write(self.source / path, data)
-                    write(self.target / path, data + b"of the target")
-        write(self.source / "e/f/new", rng.randbytes(3_000))
-        write(self.target / "g/h/new", rng.randbytes(3_000))
-        for name, root in (("source", self.source), ("target", self.target), ("journal", self.journal)):
-            shutil.copytree(root, self.folder / f"{name} before")
-        now = contents(self.source), contents(self.target)
-        self.before = {digest for tree in now for digest in tree.values()}
-        self.may_go = {digest for path, digest in agreed.items() if any(tree.get(path) != digest for tree in now)}
+    @classmethod
+    def of(cls, forks: Forks, server: FtpTarget | SshTarget | None, steps: Steps, folder: Path) -> Kills:
+        target = folder / "target" if server is None else server.root / "target"
+        roots: dict[SideName, Path] = {"source": folder / "source", "target": target}
+        uids: dict[SideName, int | None] = {"target": None if server is None else server.uid}
+        return cls(forks, server, steps, PairCase(roots, folder / "journal", uids=uids))
 
-    @property
-    def source(self) -> Path:
-        return self.folder / "source"
-
-    @property
-    def journal(self) -> Path:
-        return self.folder / "journal"
-
-    @property
-    def target(self) -> Path:
-        return self.folder / "target" if self.server is None else self.server.root / "pair"
-
-    def adopt(self) -> None:
-        if self.server is not None:
-            self.server.adopt()
-
-    def reset(self) -> None:
-        """Restore both sides and the journal to their state before the run."""
-        for here, name in ((self.source, "source"), (self.target, "target"), (self.journal, "journal")):
-            shutil.rmtree(here)
-            shutil.copytree(self.folder / f"{name} before", here)
-        self.adopt()
-
-    def run(self, **how: int) -> Forked:
-        place = "pair" if self.server else ""
+    def run(self, kill_at: int | None = None, user: SuddenUser | None = None, *, counts: bool = False) -> Forked:
+        roots = self.case.roots
         settings = settings_for(
-            *(self.source, self.server or self.target, self.journal), path=place, settled=True, is_two_way=True
+            *(roots["source"], self.server or roots["target"], self.case.journal),
+            path="target" if self.server else "",
+            settled=True,
+            is_two_way=True,
+            conflict=self.case.rule,
         )
-        return self.forks.run(settings, **how)  # type: ignore[arg-type]
+        is_wire = self.steps == "wire" and (counts or kill_at is not None)
+        return self.forks.run(settings, counts=counts, kill_at=kill_at, is_wire=is_wire, user=user)
 
-    def there(self) -> set[str | None]:
-        """Return the digests of all that is on either side, once a server has done the last commands."""
-        last: set[str | None] | None = None
-        while True:
-            with suppress(FileNotFoundError):
-                now = {*contents(self.source).values(), *contents(self.target).values()}
-                if self.server is None or now == last:
-                    return now
-                last = now
-            time.sleep(0.02)
+    def prepare(self, rule: ConflictRule) -> None:
+        """Make a new case."""
+        self.case.rule = rule
+        self.case.make()
+        first = self.run()
+        assert (first.exit_code, first.report and first.report["exit_code"]) == (0, 0), first.report
+        self.case.change()
 
-    def trees(self) -> tuple[dict[str, str | None], dict[str, str | None]]:
-        """Return both trees, without what belongs to actorsync itself."""
-        return self._tree(self.source), self._tree(self.target)
+    def undisturbed(self, rule: ConflictRule) -> int:
+        """Make a run that is not killed, to see what is to be expected. Return the number of its steps."""
+        self.prepare(rule)
+        run = self.run(counts=True)
+        assert run.report is not None
+        assert run.report["exit_code"] == (0 if rule == "both" else 1), run.report
+        self.expected[rule] = self.case.trees()
+        wrong = self.case.faults_at_rest(self.run().report, self.expected[rule])
+        assert not wrong, "\n".join(wrong)
+        return run.steps if self.steps == "wire" else sum(run.calls.values())
 
-    @staticmethod
-    def _tree(root: Path) -> dict[str, str | None]:
-        return {path: digest for path, digest in contents(root).items() if not is_own(path)}
+    def user_before(self, step: int) -> SuddenUser:
+        """Return a user who saves a file at most `LASTS` steps before ``step``."""
+        rng = random.Random(f"user {step} {self.steps}")
+        lasts = min(step - 1, rng.choice([0, 0, rng.randrange(1, LASTS)]))
+        return SuddenUser(
+            {side: str(root) for side, root in self.case.roots.items()},
+            step - lasts,
+            f"saved {step}",
+            lasts,
+            side=rng.choice([None, None, None, "source", "target"]),
+            only_there="target" if isinstance(self.server, FtpTarget) else None,
+            uid=self.case.uids["target"],
+        )
 
-    def kill_at(self, call: int) -> bool:
-        """Kill a run at a system call, and check the next runs. Return False when the run ended before that call."""
-        self.reset()
-        killed = self.run(kill_at=call)
-        assert self.before - self.may_go <= self.there(), "a version is lost"
-        for _ in range(2):
-            again = self.run()
-            assert (again.exit_code, again.report and again.report["exit_code"]) == (0, 0), again.report
-        assert self.before - self.may_go <= self.there(), "a version is lost by the run after it"
-        source, target = self.trees()
-        assert source == target
-        assert set(source.values()) <= self.before
-        asides = [path for root in (self.source, self.target) for path in root.rglob(".actorsync+*")]
-        assert asides == []
-        return killed.is_killed
+    def faults(self, step: int, rule: ConflictRule) -> list[str]:
+        """Kill a run at a step, and return what is wrong then and after the next runs, as text."""
+        if rule not in self.expected:
+            self.undisturbed(rule)
+        self.prepare(rule)
+        has_user = (step + RULES.index(rule)) % 2 == 0
+        killed = self.run(step, self.user_before(step) if has_user else None)
+        self.case.note_saved(killed.saved)
+        wrong = [f"{it} by the kill" for it in self.case.lost()]
+        runs = [self.run()]
+        while len(runs) < 3 and not is_at_rest(runs[-1].report):
+            runs.append(self.run())
+        good = {0} if rule == "both" else {1}
+        wrong += [f"the run after it: {it}" for it in runs if it.report is None or it.report["exit_code"] not in good]
+        wrong += self.case.faults_at_rest(runs[-1].report, self.expected[rule])
+        return [f"step {step} {rule} {self.case.saved}: {it}" for it in wrong]
 
 
 @pytest.mark.scaled
-@pytest.mark.parametrize("name", [LOCAL, PROFTPD, OPENSSH])
-def test_kill_at_each_system_call_of_a_two_way_run_loses_no_version(
-    name: str, forks: Forks, server_folder: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [(LOCAL, "calls"), (PROFTPD, "calls"), (OPENSSH, "calls"), (PROFTPD, "wire"), (OPENSSH, "wire")],
+)
+def test_kill_at_each_step_of_a_two_way_run_loses_no_version(
+    name: str, steps: Steps, forks: Forks, server_folder: Path, tmp_path: Path
 ) -> None:
+    """The system calls of a run over a network are tried with one rule: the wire has its own steps with both."""
     with serving(name, server_folder) as server:
-        sides = TwoSides(forks, server, tmp_path)
-        sides.reset()
-        recorded = sides.run(counts=True)
-        count = sum(recorded.calls.values())
-        assert recorded.report is not None
-        assert recorded.report["exit_code"] == 0
-        calls = list(range(1, count + 5))
-        if os.environ.get("ACTORSYNC_SWEEP") != "all":
-            calls = random.Random(f"two-way {name}").sample(calls, SAMPLE[name] // (1 if IS_FULL else 4))
-        killed = sum(sides.kill_at(call) for call in calls)
-    print(f"{name}: {count} calls ({recorded.calls}), {killed} kills")
-    assert killed >= len(calls) // 2
+        kills = Kills.of(forks, server, steps, tmp_path)
+        count = kills.undisturbed("both")
+        rules = RULES if name == LOCAL or steps == "wire" else RULES[:1]
+        places = list(itertools.product(range(1, count + 1), rules))
+        chosen = some(places, SAMPLE[name], f"two-way {name} {steps}")
+        wrong = [text for step, rule in chosen for text in kills.faults(step, rule)]
+    done = f"{name}, {steps}: {count} steps, {len(chosen)} kills, {len(wrong)} faults"
+    print(done)
+    if wrong:
+        pytest.fail("\n".join([done, *wrong]), pytrace=False)

@@ -24,7 +24,7 @@ from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.pairs.rules import PairRule
 from actorsync.planning.selection import Selection
-from actorsync.policy import Policy, RunOptions
+from actorsync.policy import Allowed, Policy, RunOptions
 from tests.support.mirror import QUICK
 from tests.support.servers import any_server, ftp, odd_servers
 from tests.support.servers.any_server import AnyServer
@@ -60,7 +60,9 @@ class _Sides:
     journal: Journal = attrs.Factory(open_memory_journal)
 
     async def run(self, pipeline: Pipeline | None = None) -> Report:
-        policy = Policy(Selection(), ALL, no_links=True, pair=PairRule("keep"), connections=3, backoff=QUICK)
+        policy = Policy(
+            Selection(), ALL, allowed=Allowed(no_links=True), pair=PairRule("keep"), connections=3, backoff=QUICK
+        )
         root = self.target.root
         target: Endpoint = LocalEndpoint(root) if self.server is None else self.server.endpoint(root)
         options = RunOptions(policy, pipeline=pipeline or Pipeline())
@@ -96,7 +98,7 @@ def sides(server: AnyServer | None, tmp_path: Path) -> _Sides:
     return _Sides(server, DiskTree(source), DiskTree(root), DiskTree(outside))
 
 
-async def test_what_a_link_leads_to_stays_when_its_copy_is_removed(sides: _Sides) -> None:
+async def test_m036_what_a_link_leads_to_stays_when_its_copy_is_removed(sides: _Sides) -> None:
     """``shared`` leads out of the root, and ``second`` is another name for a directory of the same tree."""
     sides.fill("other")
     sides.outside.write("precious", b"of somebody else", 1_600_000_000 * 10**9)
@@ -114,7 +116,7 @@ async def test_what_a_link_leads_to_stays_when_its_copy_is_removed(sides: _Sides
         assert sides.source.shown() == before
 
 
-async def test_directory_that_became_a_link_is_not_emptied_through_it(sides: _Sides) -> None:
+async def test_m036_directory_that_became_a_link_is_not_emptied_through_it(sides: _Sides) -> None:
     sides.fill("d")
     sides.fill("e")
     await sides.run()
@@ -128,7 +130,7 @@ async def test_directory_that_became_a_link_is_not_emptied_through_it(sides: _Si
     assert not (sides.target.root / "e/deep").exists()
 
 
-async def test_directory_that_becomes_a_link_after_the_scan_is_not_emptied_through_it(sides: _Sides) -> None:
+async def test_m036_directory_that_becomes_a_link_after_the_scan_is_not_emptied_through_it(sides: _Sides) -> None:
     sides.fill("d")
     await sides.run()
     before = sides.target.shown()
@@ -143,7 +145,7 @@ async def test_directory_that_becomes_a_link_after_the_scan_is_not_emptied_throu
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["twisted", "ftp-srv", "npm-ftpd"])  # aioftp shows no sizes, so nothing is read
-async def test_nothing_is_removed_in_directories_of_a_server_that_shows_no_links(name: str, tmp_path: Path) -> None:
+async def test_m036_nothing_is_removed_in_directories_where_no_link_is_shown(name: str, tmp_path: Path) -> None:
     """Removed is what lies in the root. All else stays, and a line says how to remove it."""
     source = DiskTree(tmp_path / "source")
     source.root.mkdir()

@@ -36,7 +36,7 @@ from actorsync.model.event import Event, Started
 from actorsync.model.operation import Copy, Done
 from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
-from actorsync.planning.pairs.rules import PairRule
+from actorsync.planning.pairs.rules import ConflictRule, PairRule
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule
 from actorsync.planning.removal_guard import Deletion
 from actorsync.planning.selection import Selection
@@ -189,12 +189,14 @@ def settings_for(
     is_burst: bool = False,
     stall_seconds: float = 60.0,
     is_two_way: bool = False,
+    conflict: ConflictRule = "both",
 ) -> dict[str, Any]:
     """Return the settings of a run in another process, for JSON.
 
     The source is a directory, or a server and a path on it. The target is a server or a directory. ``resume`` is the
     size from which on files are continued. With ``is_burst`` all of them are published together.
-    A server that says nothing for ``stall_seconds`` counts as lost. With ``is_two_way``, both sides may change.
+    A server that says nothing for ``stall_seconds`` counts as lost. With ``is_two_way``, both sides may change, and
+    ``conflict`` is the rule for what both have changed.
     """
     settings: dict[str, Any] = {
         "source": os.fspath(source) if isinstance(source, Path) else _on_server(source[0], source[1], None),
@@ -206,6 +208,7 @@ def settings_for(
         "is_burst": is_burst,
         "stall_seconds": stall_seconds,
         "is_two_way": is_two_way,
+        "conflict": conflict,
     }
     if isinstance(target, Path):
         return {**settings, "kind": "local", "root": os.fspath(target)}
@@ -281,7 +284,7 @@ def run_with_settings(settings: dict[str, Any], write_line: Callable[[str], obje
             observer=show,
             settled=settings["settled"],
             publish=PublishRule(is_burst=settings["is_burst"], resume=ResumeRule(smallest=settings["resume"])),
-            pair=PairRule() if settings["is_two_way"] else None,
+            pair=PairRule(settings["conflict"]) if settings["is_two_way"] else None,
             by_size_time=settings["is_two_way"],
             transforms=(Transform("gzip", settings["gzip"], gzip_stream),) if settings.get("gzip") else (),
         )

@@ -19,7 +19,7 @@ from actorsync.planning.pairs.rules import ConflictRule, PairRule
 from actorsync.planning.pairs.settling import Settling
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_own
-from actorsync.policy import Clock, Policy, RunOptions
+from actorsync.policy import Allowed, Clock, Policy, RunOptions
 from actorsync.profile.values.units import MaxDelete
 from tests.support.mirror import QUICK
 from tests.support.virtual_time import inline
@@ -110,7 +110,7 @@ class TwoTrees:
             selection or Selection(),
             max_delete,
             by_content=by_content,
-            no_links=no_links,
+            allowed=Allowed(no_links=no_links),
             pair=PairRule(conflict, copies),
             connections=2,
             backoff=QUICK,

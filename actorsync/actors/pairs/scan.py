@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from actorsync.classes import define
 from actorsync.model.entry import Entry, Root
 from actorsync.model.operation import Side
-from actorsync.model.pair import Agreement
+from actorsync.model.pair import Agreement, other
+from actorsync.model.row import ListingRows
 from actorsync.planning.pairs.guards import SideSeen
 from actorsync.planning.pairs.verdicts import Verdict
 
@@ -28,6 +31,8 @@ class NothingAgreed:
 class PairScan:
     """What a scan of both sides has found."""
 
+    will_change: Callable[[Side], object] = bool
+    """Is called with a side each time that something is found which may lead to a change of it."""
     verdicts: list[Verdict] = attrs.Factory(list)
     names: dict[str, frozenset[str]] = attrs.Factory(dict)
     """All names on both sides of each directory in which there is a conflict."""
@@ -44,10 +49,17 @@ class PairScan:
     problems: int = 0
     """How many directories could not be listed, or files not compared."""
     roots: dict[Side, Root] = attrs.Factory(dict)
+    listed: dict[Side, ListingRows] = attrs.Factory(dict)
+    """The listings by which roots are known, until the scan takes them."""
     seen: dict[Side, int] = attrs.Factory(dict)
     """How many entries each root shows, without what is left out, if it was listed."""
     own: dict[Side, list[Entry]] = attrs.Factory(lambda: {side: [] for side in Side})
     """What belongs to actorsync itself, by its name."""
+
+    def add(self, verdict: Verdict) -> None:
+        """Note what is to be done about a path."""
+        self.verdicts.append(verdict)
+        self.will_change(other(verdict.side))
 
     def of_side(self, side: Side, then: Root | None) -> SideSeen:
         """Return what was seen of the root of a side."""

@@ -23,7 +23,7 @@ from actorsync.errors import OperationRefused
 from actorsync.model.entry import Entry, Kind, Listing, Root, join, name_of, parent_of
 from actorsync.model.event import Agreed, Event, Forgotten, MemoryVoided, Scanned, Warned
 from actorsync.model.operation import Compare, Failed, Side
-from actorsync.model.pair import Agreement, other
+from actorsync.model.pair import Agreement
 from actorsync.model.row import ListingRows, decode, entries_of, rows_of
 from actorsync.planning.pairs.clocks import Clocks, tells_minutes
 from actorsync.planning.pairs.copies import copies_of
@@ -83,12 +83,8 @@ class PairScanner:
     unsettled: set[str] = attrs.Factory(set)
     recover: Callable[[trio.MemorySendChannel[Fact]], Awaitable[set[str]]] | None = None
     """Puts right what a run that died has left in the middle, and returns the paths that it could not look at."""
-    will_change: Callable[[Side], object] = bool
-    """Is called with a side each time that something is found which may lead to a change of it."""
     scan: PairScan = attrs.Factory(PairScan)
     _stack: list[Below] = attrs.field(factory=list, init=False)
-    _listed: dict[Side, ListingRows] = attrs.field(factory=dict, init=False)
-    """The listings of the roots that were made already, until the scan takes them."""
 
     async def run(self, done: trio.MemorySendChannel[PairScan], facts: trio.MemorySendChannel[Fact]) -> None:
         """Scan once, and send all that was found. Raises `GuardRefused` if a root is no directory that can be read."""
@@ -99,7 +95,7 @@ class PairScanner:
             for side, place in ((Side.SOURCE, self.source), (Side.TARGET, self.target)):
                 if isinstance(place, KnownByListing) and not self.is_partial:
                     self.scan.roots[side], listing = await place.identify_and_list()
-                    self._listed[side] = rows_of(listing)
+                    self.scan.listed[side] = rows_of(listing)
                 else:
                     self.scan.roots[side] = await place.identify()
             self._stack += [Below(path) for path in self.begin_at]
@@ -141,7 +137,7 @@ class PairScanner:
         listed: dict[Side, ListingRows] = {side: ListingRows(below.path) for side in Side}
 
         async def list_side(side: Side) -> None:
-            if not below.path and (known := self._listed.pop(side, None)) is not None:
+            if not below.path and (known := self.scan.listed.pop(side, None)) is not None:
                 listed[side] = known
                 return
             (listed[side], *_) = await list_first(sides.on(side), [below.path])
@@ -345,8 +341,7 @@ class PairScanner:
                 if verdict.reason and pair.source is not None:
                     events.append(Failed(Compare(pair.source, pair.target or pair.source), verdict.reason))
             case _:
-                self.scan.verdicts.append(verdict)
-                self.will_change(other(verdict.side))
+                self.scan.add(verdict)
         if verdict.verb is Verb.CONFLICT:
             names = (entry.path.rpartition("/")[2] for it in (listed.source, listed.target) for entry in it.entries)
             self.scan.names[pair.path] = frozenset(names) | listed.source.hidden | listed.target.hidden

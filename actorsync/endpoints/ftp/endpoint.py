@@ -88,7 +88,6 @@ class FtpEndpoint:
         self._tls_client = None if self.tls is None else TlsClient(self.tls, self.host)
         self.knowledge.case_folding.traits = self.traits
         self.knowledge.flights.traits = self.traits
-        self.knowledge.links.is_wanted |= self.knowledge.finds_links
 
     @property
     def capabilities(self) -> Capabilities:
@@ -126,8 +125,7 @@ class FtpEndpoint:
     @property
     def hides_links(self) -> bool:
         """Whether a link may still look like a directory."""
-        links = self.knowledge.links
-        return links.is_wanted and links.hides(self.knowledge.greeting)
+        return self.knowledge.tells_links and self.knowledge.links.hides(self.knowledge.greeting)
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[FtpSession]:
@@ -260,7 +258,7 @@ class FtpEndpoint:
             self._refusal = f"{self.display}: {refused}"
             raise LoginRefused(self._refusal) from None
         known = self.knowledge
-        known.features = await control.play(ask.introduce(asks_perm=known.links.is_wanted))
+        known.features = await control.play(ask.introduce(asks_perm=known.tells_links))
         known.greeting = greeting
         if known.has_mlsd is None:
             known.has_mlsd = known.features.has_mlst

@@ -149,20 +149,22 @@ class Reader:
         """Ask once more what a file is. Returns None when there is no file, or the server does not say."""
         return await self._described(path, await self._connection.control.exchange(self._questions(path)))
 
-    async def begin_look(self, path: str) -> int:
-        """Ask what a file is while the end of its transfer is still to be told. Returns how many replies follow that.
+    async def begin_look(self, path: str) -> Sequence[bytes]:
+        """Ask what a file is while the end of its transfer is still to be told, and for the port of a next transfer.
 
-        There are none where the server may mind: then `look_at` asks afterwards.
+        Returns what was asked. That is nothing where the server may mind: then `look_at` asks afterwards.
         """
-        if not self._connection.asks_ahead:
-            return 0
-        questions = self._questions(path)
-        await self._connection.control.send(questions)
-        return len(questions)
+        if not self._connection.asks_port_ahead:
+            return ()
+        commands = [*self._questions(path), command_line("EPSV")]
+        await self._connection.control.send(commands)
+        return commands
 
-    async def end_look(self, path: str, count: int) -> Entry | None:
+    async def end_look(self, path: str, asked: Sequence[bytes]) -> Entry | None:
         """Read the replies to `begin_look`, and return as `look_at` does."""
-        return await self._described(path, [await self._connection.control.reply() for _ in range(count)])
+        *replies, port = await self._connection.control.exchange(asked, is_sent=True)
+        self._connection.keep_port(port)
+        return await self._described(path, replies)
 
 
 @frozen
@@ -200,8 +202,8 @@ class Download(Content):
     _received: int = attrs.field(init=False)
     """How far the file was received, from its beginning."""
     _is_stopped: bool = False
-    _looks: int = attrs.field(default=0, init=False)
-    """How many replies are due that tell what the file is now."""
+    _asked: Sequence[bytes] = attrs.field(default=(), init=False)
+    """The commands of `Reader.begin_look` that have no replies yet."""
 
     def __attrs_post_init__(self) -> None:
         self._received = self.start
@@ -235,9 +237,9 @@ class Download(Content):
             if not self.is_answered:
                 raise ConnectionLost("reading was stopped in the middle of a file")
             return False
-        path, count = self.entry.path, self._looks
-        self._looks = 0
-        now = await (self._reader.end_look(path, count) if count else self._reader.look_at(path))
+        path, asked = self.entry.path, self._asked
+        self._asked = ()
+        now = await (self._reader.end_look(path, asked) if asked else self._reader.look_at(path))
         return now == self.entry
 
     async def stop(self) -> None:
@@ -281,7 +283,7 @@ class Download(Content):
         if self.is_answered:
             return None
         if looks:
-            self._looks = await self._reader.begin_look(self.entry.path)
+            self._asked = await self._reader.begin_look(self.entry.path)
         control = self._connection.control
         reply = checked("RETR", await control.reply(None if is_whole else control.timeouts.after_error))
         self.is_answered = True

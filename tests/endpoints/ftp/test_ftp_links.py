@@ -70,7 +70,7 @@ async def refusals(endpoint: FtpEndpoint, directory: str) -> list[str]:
     return [str(it) for it in (moved, removed) if isinstance(it, OperationRefused)]
 
 
-async def test_server_that_walks_along_paths_shows_links_by_pwd() -> None:
+async def test_m036_server_that_walks_along_paths_shows_links_by_pwd() -> None:
     folders = {"/", "/d", "/d/sub", "/elsewhere", "/link"}
     walker = Walker(frozenset(folders - {"/link"}), {"/link": "/elsewhere"})
     files = {"/link/f": b"x", "/elsewhere/f": b"x", "/d/f": b"x"}
@@ -87,6 +87,15 @@ async def test_server_that_walks_along_paths_shows_links_by_pwd() -> None:
         assert server.files.keys() == files.keys()
         async with endpoint.open_session() as session:
             assert await session.remove([file("d/f")]) == [True]
+
+
+async def test_m036_link_that_only_pwd_shows_is_not_used_by_a_mirror_either() -> None:
+    walker = Walker(frozenset({"/", "/elsewhere"}), {"/link": "/elsewhere"})
+    files = {"/link/f": b"x", "/elsewhere/f": b"x"}
+    async with evil_server(walker.answers(), folders={"/", "/elsewhere", "/link"}, files=files) as server:
+        reasons = await refusals(endpoint_for(server, "/"), "link")
+        assert [LINK in reason for reason in reasons] == [True, True]
+        assert server.files == files
 
 
 async def test_name_that_pwd_prints_in_another_form_is_no_link() -> None:
@@ -121,7 +130,7 @@ async def test_server_hides_links_unless_it_has_shown_one(greeting: bytes, kind:
         assert server.count("LIST") == 1
 
 
-async def test_nothing_is_changed_in_a_directory_of_which_no_listing_can_tell() -> None:
+async def test_m036_nothing_is_changed_in_a_directory_of_which_no_listing_can_tell() -> None:
     files = {"/d/f": b"x"}
     async with evil_server({"LIST": b"450 not now"}, folders={"/", "/d"}, files=files) as server:
         endpoint = finding(server)

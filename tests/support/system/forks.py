@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,18 +23,25 @@ from actorsync.endpoints.sftp import endpoint as sftp  # noqa: F401 - so that no
 from tests.support.mirror import run_with_settings
 from tests.support.root import ROOT
 from tests.support.system import seccomp
+from tests.support.system.wire_steps import wire_steps
+from tests.support.two_sides.sudden_user import Saved, SuddenUser
 
 __all__ = ["Forked", "Forks"]
 
 
 @attrs.frozen
 class Forked:
-    """The result of a run. ``report`` is None if the run did not end by itself."""
+    """The result of a run. ``report`` is None if the run did not end by itself.
+
+    ``saved`` is what the sudden user has saved, and ``steps`` how many steps the run made on the wire.
+    """
 
     exit_code: int
     calls: dict[str, int]
     done: list[str]
     report: dict[str, Any] | None
+    saved: Saved | None = None
+    steps: int = 0
 
     @property
     def is_killed(self) -> bool:
@@ -62,36 +71,47 @@ class Forks:
         kill_at: int | None = None,
         kill_after: float | None = None,
         kill_on: Path | None = None,
+        is_wire: bool = False,
+        user: SuddenUser | None = None,
     ) -> Forked:
         """Run once, with ``settings`` from `mirror.settings_for`.
 
         ``kill_at``: kill it at its n-th system call that changes something. ``kill_after``: kill it that many seconds
         after it began. ``kill_on``: kill it as soon as there is a file with this path. ``counts``: count its system
-        calls.
+        calls. With ``is_wire``, the steps on the wire are counted, and not the system calls. ``user`` saves a file at
+        one of the steps.
         """
         kill = {"kill_at": kill_at, "kill_after": kill_after, "kill_on": kill_on}
-        request = {"settings": settings, "counts": counts, **kill}
+        more = {"is_wire": is_wire, "user": None if user is None else user.settings()}
+        request = {"settings": settings, "counts": counts, **kill, **more}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(request, default=os.fspath), file=self._process.stdin, flush=True)
         exit_code, calls, lines = json.loads(self._process.stdout.readline())
         done = [line.removeprefix("done ") for line in lines if line.startswith("done ")]
-        return Forked(exit_code, calls, done, json.loads(lines[-1]) if lines and lines[-1][:1] == "{" else None)
+        report = next((json.loads(line) for line in lines if line[:1] == "{"), None)
+        saved = next((Saved(**json.loads(line[6:])) for line in lines if line.startswith("saved ")), None)
+        steps = next((int(line[6:]) for line in lines if line.startswith("steps ")), 0)
+        return Forked(exit_code, calls, done, report, saved, steps)
 
 
 def _fork_run(request: dict[str, Any]) -> tuple[int, dict[str, int], list[str]]:
-    is_supervised = request["counts"] or request["kill_at"] is not None
+    is_wire = request["is_wire"]
+    is_supervised = not is_wire and (request["counts"] or request["kill_at"] is not None)
     read_end, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
-        _run_child(request["settings"], write_end, is_supervised=is_supervised)
+        _run_child(request, write_end, is_supervised=is_supervised)
     os.close(write_end)
     calls: dict[str, int] = {}
     with open(read_end, encoding="utf-8") as output:
         if is_supervised:
-            status, calls = seccomp.supervise(pid, request["kill_at"])
+            user = None if request["user"] is None else SuddenUser(**request["user"])
+            status, calls = seccomp.supervise(pid, request["kill_at"], None if user is None else user.note)
             lines = output.readlines()
+            if user is not None and user.saved is not None:
+                lines.append(_line_for(user.saved))
         else:
             lines = [output.readline()]
             if request["kill_after"] is not None:
@@ -115,17 +135,58 @@ def _kill_on(pid: int, path: str) -> int:
         time.sleep(0.001)
 
 
-def _run_child(settings: dict[str, Any], descriptor: int, *, is_supervised: bool) -> None:
+def _run_child(request: dict[str, Any], descriptor: int, *, is_supervised: bool) -> None:
     code = 99
+
+    def write_line(line: str) -> None:
+        os.write(descriptor, f"{line}\n".encode())
+
     try:
         random.seed()  # otherwise the jitter is the same in all children
         if is_supervised:
             seccomp.install()
-        run_with_settings(settings, lambda line: os.write(descriptor, f"{line}\n".encode()))
+        with _Wire(request, write_line).applied() if request["is_wire"] else nullcontext():
+            run_with_settings(request["settings"], write_line)
         code = 0
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+@attrs.define(eq=False)
+class _Wire:
+    """What happens at the steps of a child on the wire."""
+
+    request: dict[str, Any]
+    write_line: Callable[[str], None]
+    user: SuddenUser | None = None
+    steps: int = 0
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Act at the steps within the block, and tell their number after it."""
+        if self.request["user"] is not None:
+            self.user = SuddenUser(**self.request["user"])
+        with wire_steps(self._act):
+            yield
+        self.write_line(f"steps {self.steps}")
+
+    def _act(self, step: int, path: str, send_those_before: Callable[[], object]) -> None:
+        self.steps = step
+        is_end = step == self.request["kill_at"]
+        if is_end:
+            send_those_before()
+        if self.user is not None:
+            was_saved = self.user.saved
+            self.user.note(step, path)
+            if self.user.saved is not was_saved and self.user.saved is not None:
+                self.write_line(_line_for(self.user.saved)[:-1])
+        if is_end:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _line_for(saved: Saved) -> str:
+    return f"saved {json.dumps(attrs.asdict(saved))}\n"
 
 
 if __name__ == "__main__":

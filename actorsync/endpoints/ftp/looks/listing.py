@@ -96,7 +96,7 @@ class Lister:
         """
         parsed, problem = await self.parse_directory(directory, ahead)
         known = self._connection.known
-        if parsed is None or problem is not None or not known.links.is_wanted:
+        if parsed is None or problem is not None or not known.tells_links:
             return parsed, problem
         disguised = disguised_links(parsed)
         parsed = _with_links_in(parsed, disguised)

@@ -52,11 +52,11 @@ class SymlinkFinder:
         *places, root = dialogues.whereabouts(replies) or [None]
         for path, place, entered in zip(directories, places, replies[::2], strict=False):
             if place is None or root is None:
-                if not (known.links.is_wanted and checked("CWD", entered).is_positive):
+                if not (known.tells_links and checked("CWD", entered).is_positive):
                     continue  # the directory does not exist, or the server does not report where it is
                 refusal = await self._in_listings(path, shown)
             elif is_same_place(place, below(root.rstrip("/"), path)):
-                is_proved = not known.finds_links and (not known.links.is_wanted or await self._places.walks(path))
+                is_proved = not known.finds_links and (not known.tells_links or await self._places.walks(path))
                 refusal = None if is_proved else await self._in_listings(path, shown)
             else:
                 refusal = await self._in_listings(path, shown) or await self._by_place(path)
@@ -67,11 +67,11 @@ class SymlinkFinder:
         return found
 
     async def _by_place(self, directory: str) -> OperationRefused | None:
-        """Return a refusal if a server that is to show every link shows that a path leads through one.
+        """Return a refusal if the server shows by places alone that a path leads through a link.
 
-        For others the reply to PWD alone is no proof: it may have the name of a directory in another form.
+        For a server that only reads the text of a path, they are no proof.
         """
-        if not (self._connection.known.links.is_wanted and await self._places.walks(directory)):
+        if not await self._places.walks(directory):
             return None
         links = await self._places.elsewhere(above(directory))
         return next((link_refusal(path) for path in above(directory) if path in links), None)
@@ -99,14 +99,14 @@ class SymlinkFinder:
     async def _names(self, directory: str) -> _Names:
         """Return the kinds of the entries in a directory, or why it must not be changed."""
         parsed, problem = await self._lister.told_directory(directory)
-        if problem is not None and not problem.vanished and self._connection.known.links.is_wanted:
+        if problem is not None and not problem.vanished and self._connection.known.tells_links:
             return problem.reason
         return {entry.name: entry.kind for entry in parsed.entries} if parsed else {}
 
     async def find(self, directories: Sequence[str]) -> dict[str, OperationRefused]:
         """Check the directories that were not checked before, in bursts. Returns what `read` does."""
         known = self._connection.known
-        if (known.finds_links or known.links.is_wanted) and not known.has_cwd:
+        if known.tells_links and not known.has_cwd:
             return await self._find_in_listings(known.symlink_guard.unknown(directories))
         unknown = self.unknown(directories)
         usable = [path for path in unknown if not self._connection.fault(path)]

@@ -11,6 +11,7 @@ from itertools import chain, repeat
 from typing import Final
 
 import attrs
+import trio
 
 from actorsync.classes import define
 from actorsync.endpoints.ftp.wire.control import ControlConnection
@@ -35,6 +36,8 @@ __all__ = ["UNKNOWN", "FtpConnection", "Knowledge"]
 
 #: Seconds after which a client that has sent everything looks whether the server has dropped the data.
 _SOON: Final = 1.0
+#: Seconds in which a port that was requested ahead is used. Later, the server may not listen there any more.
+_PORT_SECONDS: Final = 5.0
 
 #: The codes for a data connection that does not resume the TLS session: 522 from ProFTPD, 425 from vsftpd.
 _NOT_RESUMED = frozenset({425, 522})
@@ -98,11 +101,24 @@ class Knowledge:
     probes: ProbeCache = attrs.Factory(ProbeCache)
     unset_modes: UnsetModes = attrs.Factory(UnsetModes)
 
+    @property
+    def tells_links(self) -> bool:
+        """Whether links are told from directories by all that the server shows, before anything is changed."""
+        return self.finds_links or self.links.is_wanted
+
     def begin_pass(self) -> None:
         """Forget what was seen of the tree, and of files on their way. What is known of the server stays."""
         self.symlink_guard.forget()
         for seen in (self.identities, self.unkept, self.publishing, self.set_aside, self.locked):
             seen.clear()
+
+    @property
+    def keeps_data_idle(self) -> bool:
+        """Whether the server was tested to leave a data connection alone until a command is about it.
+
+        pyftpdlib does not: it takes the end of a file for the end of the next one.
+        """
+        return self.flights.is_known and "pyftpdlib" not in self.greeting
 
     @property
     def is_sequential(self) -> bool:
@@ -121,6 +137,7 @@ class FtpConnection:
         self.root = root
         self.data: DataConnection | None = None
         self._port: int | None = None  # the port of the next data connection, where it was requested ahead
+        self._port_until = 0.0
 
     # Paths.
 
@@ -167,10 +184,12 @@ class FtpConnection:
             ConnectionLost: The port could not be reached.
         """
         known, peer = self.known, self.control.peer
-        port, self._port = self._port, None
+        port = self._port if trio.current_time() < self._port_until else None
+        self._port = None
         replies: list[Reply] = []
         with_pasv = False
-        if port is not None and extra:
+        asked = extra if port is not None and known.keeps_data_idle else ()
+        if port is not None and extra and not asked:
             # Before connecting: when pyftpdlib has an idle data connection, it takes the end of a file for its end.
             replies = await self.control.exchange(extra)
         elif port is None and not known.uses_pasv:
@@ -182,7 +201,8 @@ class FtpConnection:
             *more, reply = await self.control.exchange([*extra, command_line("PASV")])
             replies, with_pasv, port = replies + more, True, pasv_port(reply)
         try:
-            self.data = await self.control.open_data(port)
+            self.data = await self.control.open_data(port, asked)
+            replies += await self.control.exchange(asked, is_sent=True)
         except ConnectionLost:
             known.uses_pasv = not with_pasv and len(peer) == 2  # some firewalls understand only one of the two verbs
             raise
@@ -197,18 +217,13 @@ class FtpConnection:
         return self.known.needs_150_first or self.control.is_proxied or not self.known.flights.allows(Flight.STORE)
 
     @property
-    def asks_ahead(self) -> bool:
-        """Whether a question can go while the server still has something else to answer."""
-        return self.known.flights.allows(Flight.PORT)
-
-    @property
     def asks_port_ahead(self) -> bool:
         """Whether EPSV for the next data connection can go while the server still has something else to answer."""
-        return not self.known.uses_pasv and self.asks_ahead
+        return not self.known.uses_pasv and self.known.flights.allows(Flight.PORT)
 
     def keep_port(self, reply: Reply) -> None:
-        """Keep the port in a reply to EPSV for the next data connection."""
-        self._port = self._read_port(reply)
+        """Keep the port in a reply to EPSV for the next data connection, if that is opened soon."""
+        self._port, self._port_until = self._read_port(reply), trio.current_time() + _PORT_SECONDS
 
     def _read_port(self, reply: Reply) -> int | None:
         port = epsv_port(reply)

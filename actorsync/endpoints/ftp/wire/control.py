@@ -16,6 +16,7 @@ import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -98,12 +99,15 @@ class ControlConnection:
             return ftp_tls.describe(self._stream)
         return "none: everything is sent in clear"
 
-    async def open_data(self, port: int) -> DataConnection:
+    async def open_data(self, port: int, commands: Sequence[bytes] = ()) -> DataConnection:
         """Connect a data connection to a port of the peer. Under TLS it resumes the session of this connection.
+
+        ``commands`` are sent while the connection is on its way. Their replies are due afterwards.
 
         Requires that a reply was read before: under TLS 1.3 the session arrives after the handshake.
         """
-        sock = await connect_data(self.peer, port, self.timeouts, self._proxy)
+        meanwhile = partial(self.send, commands) if commands else None
+        sock = await connect_data(self.peer, port, self.timeouts, self._proxy, meanwhile)
         if self._tls_client is None or self._stream is None:
             return DataConnection(sock, self.timeouts)
         if self._session is None:  # each read of the property copies the session and its certificates
@@ -236,9 +240,10 @@ class ControlConnection:
             raise ConnectionLost("the server sends no greeting; check host, port and scheme") from None
         return reply
 
-    async def exchange(self, flight: Sequence[bytes]) -> list[Reply]:
-        """Send a flight and return its replies, one for each line."""
-        await self.send(flight)
+    async def exchange(self, flight: Sequence[bytes], *, is_sent: bool = False) -> list[Reply]:
+        """Send a flight, unless it ``is_sent``, and return its replies, one for each line."""
+        if not is_sent:
+            await self.send(flight)
         replies = [await self.reply() for _ in flight]
         if self._queue.is_idle and not self._parser.is_empty:
             raise OutOfStep("the server sent more replies than there were commands")

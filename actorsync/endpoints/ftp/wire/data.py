@@ -113,13 +113,20 @@ def in_send_buffer(sock: socket.socket, platform: str = sys.platform) -> int:
 
 
 async def connect_data(
-    peer: tuple[object, ...], port: int, timeouts: Timeouts, proxy: Proxy | None = None
+    peer: tuple[object, ...],
+    port: int,
+    timeouts: Timeouts,
+    proxy: Proxy | None = None,
+    meanwhile: Callable[[], Awaitable[object]] | None = None,
 ) -> socket.socket:
     """Connect to ``port`` at the control connection's peer. Returns a non-blocking socket.
 
-    With a ``proxy``, the peer is the server as the proxy was asked for it, and never the proxy itself.
+    With a ``proxy``, the peer is the server as the proxy was asked for it, and never the proxy itself. ``meanwhile`` is
+    awaited once while the connection is on its way; with a proxy, before that.
     """
     if proxy is not None:
+        if meanwhile is not None:
+            await meanwhile()
         stream = await proxy.connect(str(peer[0]), port, timeouts.connect)
         return socket.socket(fileno=stream.socket.detach())
     family = socket.AF_INET6 if len(peer) == 4 else socket.AF_INET
@@ -127,15 +134,19 @@ async def connect_data(
     with connection_errors(what, timeouts.connect):
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            await _connect(sock, (peer[0], port, *peer[2:]))
+            await _connect(sock, (peer[0], port, *peer[2:]), meanwhile)
         except BaseException:
             sock.close()
             raise
     return sock
 
 
-async def _connect(sock: socket.socket, address: tuple[object, ...]) -> None:
+async def _connect(
+    sock: socket.socket, address: tuple[object, ...], meanwhile: Callable[[], Awaitable[object]] | None
+) -> None:
     error = sock.connect_ex(address)
+    if meanwhile is not None:
+        await meanwhile()
     if error == errno.EINPROGRESS:
         await trio.lowlevel.wait_writable(sock)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
