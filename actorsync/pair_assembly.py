@@ -323,4 +323,4 @@ async def _share(
         lanes = remote.capabilities.lanes
         readers, writers = shared_out(most, lanes, reading=weights[other(side)], writing=weights[side])
         await remote.pool.limit_to(readers)
-        limbs[side].pool.sizing.want(writers)
+        limbs[side].pool.want(writers)

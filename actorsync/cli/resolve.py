@@ -27,7 +27,9 @@ _TAKES: Final = ("source", "target", "both")
 @click.command()
 @profile_argument
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@click.option("--take", type=click.Choice(_TAKES), help="The side that wins, or both: the target's gets a new name.")
+@click.option(
+    "--take", type=click.Choice(_TAKES), help="The side whose version keeps the name; the other one gets a new one."
+)
 @click.option("--all", "is_all", is_flag=True, help="Decide about all conflicts in the same way.")
 @json_option
 @set_option

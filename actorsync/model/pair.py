@@ -16,7 +16,7 @@ from actorsync.model.operation import Side
 
 __all__ = ["Agreement", "Conflict", "Doubt", "Pending", "Take", "other"]
 
-#: What becomes of one conflict: a side wins, both versions are kept, or nothing is done.
+#: What becomes of one conflict: which side's version keeps the name, that both are kept, or nothing.
 Take: TypeAlias = Literal["source", "target", "both", "keep"]
 
 

@@ -116,8 +116,8 @@ class Sync:
         metadata=key(
             choice_reader(get_args(ConflictRule)),
             'conflict = "both"',
-            doc='With `mode = "two-way"`: what becomes of a file that both sides have changed. Both versions are kept, '
-            "nothing is done, or one side wins.",
+            doc='With `mode = "two-way"`: what becomes of a file that both sides have changed. Nothing is done, or '
+            "both versions are kept: the rule says which one keeps the name.",
             is_text=True,
         ),
     )

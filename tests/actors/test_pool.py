@@ -822,3 +822,34 @@ async def test_m031_rename_refused_for_room_stops_uploads(autojump_clock: MockCl
     assert told.report.exit_code == 1
     assert target.files().keys() <= source.files().keys(), "no temporary is left"
     assert told.of(BreakerOpened)
+
+
+async def test_request_for_connections_wakes_no_lane_that_waits_for_work(autojump_clock: MockClock) -> None:
+    """Each file makes a request, and hundreds of lanes may wait: waking them all costs more than the file."""
+    pool, left = Pool(Sizing(2), Statistics(), lanes=64), list[int]()
+
+    async def wait(number: int) -> None:
+        with pool.until_one_too_many(number):
+            await trio.sleep_forever()
+        left.append(number)
+
+    pool.note_connected(1)
+    pool.note_connected(2)
+    async with trio.open_nursery() as nursery:
+        for number in (1, 2, 2):
+            nursery.start_soon(wait, number)
+        await trio.testing.wait_all_tasks_blocked()
+        pool.request(1)
+        pool.request(2)
+        assert trio.lowlevel.current_statistics().tasks_runnable == 0
+        pool.want(1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert left == [2, 2], "those over the connection that is one too many"
+        pool.want(None)
+        nursery.start_soon(wait, 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert left == [2, 2]
+        pool.want(1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert left == [2, 2, 2]
+        nursery.cancel_scope.cancel()

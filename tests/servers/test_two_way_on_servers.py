@@ -109,3 +109,18 @@ async def test_first_run_with_equal_trees_sends_nothing(sides: _Sides) -> None:
     events = await sides.run()
     assert not [it for it in events if isinstance(it, Done) and isinstance(it.operation, Copy)]
     assert sides.source.shown() == sides.target.shown()
+
+
+@pytest.mark.parametrize("rule", ["source", "target"])
+async def test_loser_of_a_rule_is_kept_on_both_sides_of_a_server(sides: _Sides, rule: ConflictRule) -> None:
+    sides.source.write("x.txt", b"of the source")
+    sides.target.write("x.txt", b"of the target!")
+
+    await sides.run(rule)
+
+    shown = sides.source.shown()
+    assert sides.target.shown() == shown
+    assert shown["x.txt"] == ("of the source" if rule == "source" else "of the target!")
+    assert sorted(filter(None, shown.values())) == ["of the source", "of the target!"]
+    await sides.run(rule)
+    assert not [it for it in await sides.run(rule) if isinstance(it, Done)]

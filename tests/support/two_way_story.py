@@ -303,9 +303,7 @@ class TwoWayStory:
         assert not stray, f"left aside: {stray}"
 
     def check_nothing_is_lost(self, *, in_both: bool) -> None:
-        """Check that every version is there that no user has made an end of. Where one side wins, the other loses."""
-        if self.rule not in {"both", "keep"}:
-            return
+        """Check that every version is there that no user has made an end of, whichever side the rule prefers."""
         here, there = set(self.trees.source.files().values()), set(self.trees.target.files().values())
         lost = self.written - self.superseded - (here & there if in_both else here | there)
         assert not lost, f"lost: {sorted(lost)}"

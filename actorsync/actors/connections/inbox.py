@@ -63,16 +63,9 @@ class Inbox:
 
     async def take_or_leave(self) -> bool | None:
         """Do as `take` does, and return None when the connection becomes one too many while it waits."""
-        result: bool | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._cancel_to_leave, nursery.cancel_scope)
-            result = await self.take()
-            nursery.cancel_scope.cancel()
-        return result
-
-    async def _cancel_to_leave(self, scope: trio.CancelScope) -> None:
-        await self._pool.until_one_too_many(self._number)
-        scope.cancel()
+        with self._pool.until_one_too_many(self._number):
+            return await self.take()
+        return None
 
     def take_ahead(self) -> Operation | None:
         """Take the next batch before its turn, and return its first operation.

@@ -74,7 +74,6 @@ class Pool:
     full: Breaker = attrs.Factory(lambda: Breaker(_FULL_SECONDS))
     _host: Breaker = attrs.Factory(lambda: Breaker(is_open=True))
     _logins: Logins = attrs.Factory(Logins)
-    _is_login_forbidden: bool = False
     _lapses: list[str] = attrs.Factory(list)  # why each of the last logins was rejected, after one had worked
     _admitted: set[int] = attrs.Factory(set)
     _lost_together: set[int] = attrs.Factory(set)
@@ -84,6 +83,8 @@ class Pool:
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
     _began: float = attrs.Factory(trio.current_time)
     _guests: int = _GUESTS
+    _idle: dict[trio.CancelScope, int] = attrs.Factory(dict)
+    """What waits for work, and the number of its connection."""
 
     def __attrs_post_init__(self) -> None:
         self.sizing.share.tell_changes(self._changed.unpark_all)
@@ -118,10 +119,10 @@ class Pool:
         Those are the operations that the planner has ready. While the target is surveyed for the first time, they are
         all files found so far: the logins then happen during the survey.
         """
-        levels = self.statistics
+        levels, before = self.statistics, self._requested
         waiting += max(levels.operations_ready, levels.files_found if levels.is_surveying else 0)
         self._requested = -(-waiting // self.lanes)
-        if waiting:
+        if waiting and not before:  # lanes ask with each file, and those who wait know of an earlier request
             self._changed.unpark_all()
 
     async def may_log_in(self, number: int, *, has_work: bool) -> bool:
@@ -146,7 +147,7 @@ class Pool:
     def _wait(self, number: int) -> float | None:
         """Return the seconds until ``number`` may log in, unless something changes earlier; None if it must not."""
         now = trio.current_time()
-        if self._is_login_forbidden:
+        if self._logins.are_forbidden:
             return math.inf
         if not self.connected:
             if self.is_locked_out:
@@ -169,10 +170,11 @@ class Pool:
         self.note_size(len(self.connected))
         self._lost_together.clear()
         self._lapses.clear()
-        self._is_login_forbidden = False
+        self._logins.are_forbidden = False
         if self._first == number:
             self._first = None
         self._changed.unpark_all()
+        self._dismiss()
         return self._host.close()
 
     @property
@@ -182,7 +184,7 @@ class Pool:
         There are few of them in a run, and never more sessions than the pool may have connections.
         """
         now = trio.current_time()
-        is_free = len(self.connected | self._logins.under_way) < self._size and not self._is_login_forbidden
+        is_free = len(self.connected | self._logins.under_way) < self._size and not self._logins.are_forbidden
         may_log_in = self._logins.wait(now) == 0 and self.sizing.share.wait(now) == 0
         return self._guests > 0 and is_free and may_log_in
 
@@ -250,7 +252,7 @@ class Pool:
 
     def forbid_logins(self) -> None:
         """Let no further login begin, because the run is about to end. One in progress may still succeed."""
-        self._is_login_forbidden = True
+        self._logins.are_forbidden = True
 
     def note_failure(self, number: int, error: ConnectionLost) -> bool:
         """Note why a connection has to wait. Return True if the host breaker opens with that: it has failed first."""
@@ -273,20 +275,44 @@ class Pool:
         with holding(facts):
             while not self._is_closed:
                 before = self.sizing.size
-                if self.sizing.want(control.connections):
+                if self.want(control.connections):
                     await facts.send(Resized(self.sizing.size, self.sizing.ceiling, "the user wants it", before))
-                    self._changed.unpark_all()
                 await control.changed()
+
+    def want(self, count: int | None) -> bool:
+        """Have at most ``count`` connections from now on; None for all. Return whether the size has changed."""
+        has_changed = self.sizing.want(count)
+        if has_changed:
+            self._changed.unpark_all()
+        self._dismiss()
+        return has_changed
 
     def is_one_too_many(self, number: int) -> bool:
         """Return whether a connection is to leave when it is idle: more are open than the user wants."""
         most = self.sizing.most
         return len(self.connected) > most and number in sorted(self.connected)[most:]
 
-    async def until_one_too_many(self, number: int) -> None:
-        """Return when a connection is to leave."""
-        while not self.is_one_too_many(number):
-            await self._changed.park()
+    @contextmanager
+    def until_one_too_many(self, number: int) -> Iterator[None]:
+        """Cancel the block as soon as a connection is to leave.
+
+        Hundreds of lanes wait in it at the same time, and each for a moment: a task for each would cost more than the
+        block.
+        """
+        with trio.CancelScope() as scope:
+            self._idle[scope] = number
+            self._dismiss()
+            try:
+                yield
+            finally:
+                del self._idle[scope]
+
+    def _dismiss(self) -> None:
+        """Let go what waits over a connection that is to leave."""
+        if len(self.connected) > self.sizing.most:
+            for scope, number in self._idle.items():
+                if self.is_one_too_many(number):
+                    scope.cancel()
 
     # Growing.
 
@@ -299,6 +325,7 @@ class Pool:
                         await self._changed.park()
                 done = self.statistics.bytes_moved + FILE_WEIGHT * self.statistics.files_done
                 self.request(waiting())
+                self._changed.unpark_all()  # what a share allows depends on the time
                 before, sizing = self.sizing.size, self.sizing
                 if waiting() and sizing.look(trio.current_time() - self._began, len(self.connected), done):
                     await facts.send(Resized(sizing.size, sizing.ceiling, "more operations are waiting", before))

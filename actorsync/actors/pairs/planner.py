@@ -158,8 +158,8 @@ class PairPlanner:
                 return
             for resolution in resolutions:
                 if resolution.text:
-                    path = resolution.makes or resolution.copies[-1]
-                    await facts.send(Warned(f"{path.path!r} is {resolution.text}"))
+                    keeping = resolution.makes or resolution.copies[-1]
+                    await facts.send(Warned(f"{keeping.path!r} is {resolution.text}"))
             if steps:
                 acting = Steps(limbs, settled, facts, self.statistics, self.draining)
                 await self._act(scan, steps, acting)
@@ -275,9 +275,8 @@ class PairPlanner:
 
     async def _resolve(self, scan: PairScan, verdict: Verdict) -> Resolution:
         path, now = verdict.path, self.wall_clock_ns()
-        known = Known(
-            scan.names.get(path, frozenset()), len(scan.copies.get(path, ())), is_kept=scan.kept.get(path, False)
-        )
+        copies = {it for on_side in scan.copies.get(path, {}).values() for it in on_side}
+        known = Known(scan.names.get(path, frozenset()), len(copies), scan.kept.get(path, frozenset()))
         take = self.rules.takes.get(path)
         if take is None and self.rules.decide is not None:
             conflict = Conflict(path, verdict.pair.source, verdict.pair.target, verdict.reason, now / 1e9)

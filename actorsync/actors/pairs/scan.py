@@ -36,10 +36,10 @@ class PairScan:
     verdicts: list[Verdict] = attrs.Factory(list)
     names: dict[str, frozenset[str]] = attrs.Factory(dict)
     """All names on both sides of each directory in which there is a conflict."""
-    copies: dict[str, list[Entry]] = attrs.Factory(dict)
-    """By the path of a conflict: the copies that earlier conflicts of it have left on the target."""
-    kept: dict[str, bool] = attrs.Factory(dict)
-    """By the path of a conflict: whether the target's version is in one of these copies."""
+    copies: dict[str, dict[Side, dict[str, Entry]]] = attrs.Factory(dict)
+    """By the path of a conflict: the copies that earlier conflicts of it have left on each side, by their paths."""
+    kept: dict[str, set[Side]] = attrs.Factory(dict)
+    """By the path of a conflict: the sides whose version is in one of these copies, on both sides."""
     proofs: dict[tuple[Side, str], bytes] = attrs.Factory(dict)
     """The digests of files in conflict that were changed so lately that their times prove nothing, by side and path."""
     staying: set[str] = attrs.Factory(set)

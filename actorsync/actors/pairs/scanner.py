@@ -5,7 +5,7 @@ Memory holds one directory of each side for each walker, and what there is to do
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Protocol, runtime_checkable
 
@@ -256,7 +256,7 @@ class PairScanner:
                     self._take(one, listed, events)
                     if one.verb is Verb.CONFLICT:
                         await self._note_proofs(contents, one.pair)
-                        await self._look_for_copies(contents, one)
+                        await self._look_for_copies(contents, one.pair, agreements)
         if self.is_partial:
             found = [it for it in found if it.path.rpartition("/")[2] not in agreements or not it.is_on_both]
         return found
@@ -345,7 +345,9 @@ class PairScanner:
         if verdict.verb is Verb.CONFLICT:
             names = (entry.path.rpartition("/")[2] for it in (listed.source, listed.target) for entry in it.entries)
             self.scan.names[pair.path] = frozenset(names) | listed.source.hidden | listed.target.hidden
-            self.scan.copies[pair.path] = copies_of(pair.path, listed.target.entries)
+            self.scan.copies[pair.path] = {
+                side: {it.path: it for it in copies_of(pair.path, listed.on(side).entries)} for side in Side
+            }
 
     def _agreement(self, verdict: Verdict) -> Agreement:
         pair, then = verdict.pair, verdict.pair.agreement
@@ -366,16 +368,25 @@ class PairScanner:
             if entry is not None and is_file and self.clocks.doubts(side, entry, self.scan.began_ns):
                 self.scan.proofs[side, pair.path] = await contents.digest(side, entry) or b""
 
-    async def _look_for_copies(self, contents: Contents, verdict: Verdict) -> None:
-        """Find out whether the target's version of a file in conflict is kept already, by an earlier conflict."""
-        target = verdict.pair.target
-        if target is None or target.kind is not Kind.FILE:
-            return
-        alike = [it for it in self.scan.copies[verdict.path] if it.size == target.size]
-        if not alike:
-            return
-        digest = await contents.digest(Side.TARGET, target)
-        for copy in alike if digest is not None else ():
-            if await contents.digest(Side.TARGET, copy) == digest:
-                self.scan.kept[verdict.path] = True
-                return
+    async def _look_for_copies(self, contents: Contents, pair: Pair, agreed: Container[str]) -> None:
+        """Find out whether a version in conflict is kept already, by an earlier conflict.
+
+        A copy that only one side has counts if it is new there. If its name is among the ``agreed`` ones, it was
+        removed or renamed on the other side, and is about to go.
+        """
+        copies = self.scan.copies[pair.path]
+        found = [
+            {side: copies[side][path] for side in Side if path in copies[side]}
+            for path in copies[Side.SOURCE] | copies[Side.TARGET]
+            if all(path in copies[side] for side in Side) or name_of(path) not in agreed
+        ]
+        for side in Side:
+            entry = pair.on(side)
+            alike = [it for it in found if entry is not None and {copy.size for copy in it.values()} == {entry.size}]
+            if entry is None or entry.kind is not Kind.FILE or not alike:
+                continue
+            digest = await contents.digest(side, entry)
+            for halves in alike if digest is not None else ():
+                if {await contents.digest(where, copy) for where, copy in halves.items()} == {digest}:
+                    self.scan.kept.setdefault(pair.path, set()).add(side)
+                    break

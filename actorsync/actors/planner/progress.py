@@ -30,10 +30,13 @@ class Progress:
     schedule: Schedule
     is_settling: bool = False
     _changed: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
+    _until_idle: trio.lowlevel.ParkingLot = attrs.Factory(trio.lowlevel.ParkingLot)
 
     def notify(self) -> None:
-        """Wake every task that waits for a change."""
+        """Wake every task that waits for a change, and those that wait for the end if it has come."""
         self._changed.unpark_all()
+        if self._is_idle:
+            self._until_idle.unpark_all()
 
     async def wait(self) -> None:
         """Return after the next `notify`."""
@@ -48,8 +51,12 @@ class Progress:
 
     async def until_idle(self) -> None:
         """Return when nothing is given out, nothing could be, and every consequence is announced."""
-        while self.is_settling or not self.schedule.is_idle:
-            await self._changed.park()
+        while not self._is_idle:
+            await self._until_idle.park()
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self.is_settling and self.schedule.is_idle
 
 
 async def for_each(items: Collection[T], do: Callable[[T], Awaitable[None]]) -> None:

@@ -29,6 +29,8 @@ class Logins:
 
     width: int = WIDTH
     under_way: set[int] = attrs.Factory(set)
+    are_forbidden: bool = False
+    """Whether none may begin for the time being."""
     _crowded: set[int] = attrs.Factory(set)
     _not_before: float = 0.0
 

@@ -27,13 +27,13 @@ _DIRECTORY_LOSES: Final = (
 class Known:
     """What is known of the surroundings of a conflict.
 
-    ``names`` are taken on either side. ``copies`` is how many copies earlier conflicts have left. ``is_kept``: one of
-    them has the content of the target.
+    ``names`` are taken on either side. ``copies`` is how many copies earlier conflicts have left. ``kept`` are the
+    sides whose version one of these copies has as its content, on both sides.
     """
 
     names: Collection[str] = frozenset()
     copies: int = 0
-    is_kept: bool = False
+    kept: Collection[Side] = frozenset()
 
 
 @frozen
@@ -67,52 +67,44 @@ def take_of(pair: Pair, rule: PairRule, clocks: Clocks) -> Take:
 
 
 def resolve(verdict: Verdict, take: Take, known: Known, rule: PairRule, when_ns: int) -> Resolution:
-    """Return what is done about a conflict. ``take`` is what the user or the rule has chosen."""
+    """Return what is done about a conflict. ``take`` is what the user or the rule has chosen.
+
+    That decides which version keeps the name. The other one is never lost: it gets a name of its own, on both sides.
+    """
     pair = verdict.pair
     assert pair.source is not None, f"one side has nothing: {pair.path}"
     assert pair.target is not None, f"one side has nothing: {pair.path}"
     sides = {Side.SOURCE: pair.source, Side.TARGET: pair.target}
-    has_directory = Kind.DIRECTORY in {it.kind for it in sides.values()}
     stays = Conflict(pair.path, pair.source, pair.target, verdict.reason, when_ns / 1e9)
     if take == "keep":
         return Resolution(stays=stays)
-    if take == "both":
-        return _both(stays, sides, known, rule, when_ns)
-    winner = Side.SOURCE if take == "source" else Side.TARGET
-    won, lost = sides[winner], sides[other(winner)]
-    if not has_directory:
-        copy = Copy(won, True, over=lost, side=other(winner))
-        return Resolution(copies=(copy,), text=f"in conflict: the version of the {winner.value} is taken")
-    if lost.kind is Kind.DIRECTORY:
+    losing = Side.SOURCE if take == "target" else Side.TARGET
+    if take == "both" and sides[losing].kind is Kind.DIRECTORY:
+        losing = other(losing)  # a directory always keeps its name, because it is not sent again
+    if sides[losing].kind is Kind.DIRECTORY:
         return Resolution(stays=attrs.evolve(stays, reason=f"{stays.reason}: {_DIRECTORY_LOSES}"))
-    return Resolution(
-        way=Remove(lost, side=other(winner)),
-        makes=MakeDirectory(won, side=other(winner)),
-        text=f"in conflict: the directory of the {winner.value} is taken",
-    )
+    name = conflict_name(name_of(pair.path), losing, when_ns, known.names)
+    return _keep_both(stays, losing, sides, known, rule, name)
 
 
-def _both(stays: Conflict, sides: dict[Side, Entry], known: Known, rule: PairRule, when_ns: int) -> Resolution:
-    """Keep both versions: one keeps the name, the other gets a new one on both sides.
-
-    The source's version keeps the name. A directory always does, because it is not sent again.
-    """
-    losing = Side.SOURCE if sides[Side.TARGET].kind is Kind.DIRECTORY else Side.TARGET
+def _keep_both(
+    stays: Conflict, losing: Side, sides: dict[Side, Entry], known: Known, rule: PairRule, name: str
+) -> Resolution:
+    """Keep both versions: that of the other side keeps the path, that of ``losing`` gets ``name`` on both sides."""
     keeping, lost = sides[other(losing)], sides[losing]
-    if lost.kind is Kind.DIRECTORY:
-        return Resolution(stays=stays)
-    if known.is_kept and losing is Side.TARGET and keeping.kind is Kind.FILE:
-        copy = Copy(keeping, True, over=lost, side=losing)
-        return Resolution(copies=(copy,), text="in conflict: the version of the target is kept already, in a copy")
+    makes = MakeDirectory(keeping, side=losing) if keeping.kind is Kind.DIRECTORY else None
+    if losing in known.kept:
+        text = f"in conflict: the version of the {losing.value} is kept already, in a copy"
+        if makes is not None:
+            return Resolution(way=Remove(lost, side=losing), makes=makes, text=text)
+        return Resolution(copies=(Copy(keeping, True, over=lost, side=losing),), text=text)
     if known.copies >= rule.copies:
-        reason = f"{stays.reason}; {known.copies} copies of it are left already: remove some, or choose a version"
+        reason = f"{stays.reason}; {known.copies} copies of it are left already: remove some of them"
         return Resolution(stays=attrs.evolve(stays, reason=reason))
-    name = conflict_name(name_of(stays.path), losing, when_ns, known.names)
     copied = attrs.evolve(lost, path=join(parent_of(stays.path), name))
     aside = Move(copied, lost, side=losing, is_aside=True)
     copies = [Copy(copied, side=other(losing))]
-    if keeping.kind is Kind.FILE:
+    if makes is None:
         copies.append(Copy(keeping, side=losing))
-    makes = MakeDirectory(keeping, side=losing) if keeping.kind is Kind.DIRECTORY else None
     text = f"in conflict: both versions are kept, that of the {losing.value} as {name!r}"
-    return Resolution(aside=aside, makes=makes, copies=tuple(copies), text=text)
+    return Resolution(aside, makes=makes, copies=tuple(copies), text=text)

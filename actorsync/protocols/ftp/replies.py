@@ -255,6 +255,7 @@ _LAST = (date.max.toordinal() - _EPOCH + 1) * 86_400 - 1  # the last second of t
 _TIME_VAL = re.compile(r"(19[0-9]{3}|[0-9]{4})" + r"([0-9]{2})" * 5 + r"(?:\.([0-9]+))?")
 
 
+@lru_cache(maxsize=256)  # a file's time is sent, and comes back twice
 def parse_mdtm_time(text: str) -> int | None:
     """Read a time such as ``20260102030405.123`` (RFC 3659 section 2.3) as nanoseconds since the epoch, UTC.
 
@@ -279,6 +280,7 @@ def _days(year: int, month: int, day: int) -> int | None:
         return None
 
 
+@lru_cache(maxsize=256)
 def format_time(ns: int) -> str:
     """Return a time as ``YYYYMMDDHHMMSS``, UTC. Times outside of 1970 to 9999 become the nearest that fits."""
     seconds = min(max(ns // 1_000_000_000, 0), _LAST)

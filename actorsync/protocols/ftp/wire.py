@@ -101,7 +101,7 @@ class Reply:
     @property
     def is_refusal(self) -> bool:
         """Whether it is 4xx or 5xx."""
-        return self.is_transient or self.is_permanent
+        return self.code // 100 in {4, 5}
 
     def __str__(self) -> str:
         """Return one line, escaped for display: ``550 No such file``."""
@@ -136,6 +136,9 @@ def why_unsendable(argument: str, *, verb: str = "MFMT 00000000000000") -> str |
     The result does not contain the argument, which may be a password. The default for ``verb`` is the longest one that
     takes a path: a path that passes here can be used in every dialogue.
     """
+    # Most paths are plain: as many bytes as characters, and none of them forbidden.
+    if argument.isascii() and argument.isprintable() and verb.isascii() and len(verb) + len(argument) + 3 <= MAX_LINE:
+        return None
     if fault := _fault(argument):
         return fault
     length = len(_encoded(verb)) + len(_encoded(argument)) + 3  # a space, CR and LF
@@ -201,7 +204,7 @@ def bursts(
         yield burst
 
 
-_WHOLE_REPLY = re.compile(rb"([1-6][0-5][0-9]) (.*)", re.DOTALL)
+_WHOLE_REPLY = re.compile(rb"([1-6][0-5][0-9]) ([^\n]*)\n")
 _FIRST_LINE = re.compile(rb"([1-6][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -239,10 +242,12 @@ class ReplyParser:
         """
         if self._fault:
             raise ProtocolError(self._fault)
+        if not self._lines and (whole := _WHOLE_REPLY.match(self._buffer)) and whole.end() <= MAX_REPLY_LINE:
+            code, text, end = whole[1], whole[2], whole.end()  # the usual case: one line
+            self._is_greeting, self._searched = False, 0
+            del self._buffer[:end]
+            return Reply(int(code), (text.removesuffix(b"\r").decode("utf-8", "surrogateescape"),))
         while (line := self._next_line()) is not None:
-            if not self._lines and (whole := _WHOLE_REPLY.fullmatch(line)):  # the usual case
-                self._is_greeting = False
-                return Reply(int(whole[1]), (whole[2].decode("utf-8", "surrogateescape"),))
             if reply := self._add(line):
                 return reply
         return None

@@ -84,6 +84,8 @@ def why_unsendable(path: str) -> str | None:
 
     A NUL is refused because OpenSSH closes the whole session over it, with everything that is in flight.
     """
+    if path.isascii() and "\0" not in path and len(path) <= _MAX_PATH:  # most paths
+        return None
     try:
         data = path.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

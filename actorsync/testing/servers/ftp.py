@@ -19,6 +19,7 @@ from urllib.parse import quote
 import attrs
 import trio
 
+from actorsync.classes import define
 from actorsync.testing.servers.certificates import certificate_sha256, tls_context_for
 from actorsync.testing.servers.command_log import Command, CommandLog
 from actorsync.testing.servers.fault_texts import FTP_STEPS, Name, ftp_places
@@ -49,7 +50,7 @@ class _Accepted(socket.socket):
             return self.getsockname()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class EmbeddedFtpServer:
     """A server for ``root``, running from `start` to `stop`; use it with ``with``.
 

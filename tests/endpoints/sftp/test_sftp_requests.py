@@ -328,6 +328,26 @@ async def test_replies_to_unchecked_requests_are_not_waited_for(autojump_clock: 
     assert line.aborted == 1, "a second reply to the same request is an error"
 
 
+async def test_limit_of_a_wait_counts_from_its_own_beginning(autojump_clock: MockClock) -> None:
+    """One task watches all waits of a connection. It ends with the last of them, and begins again."""
+    wire, line = await begun()
+    failed: list[str] = []
+    flight = wire.send(look(1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.replies, flight)
+        await trio.sleep(STALL / 2)
+        wire.feed(encode(1, attributes(1)))
+    for _ in range(2):  # over the end of the first limit, while nothing waits
+        await trio.sleep(STALL)
+        flight = wire.send(look(1))
+        wire.feed(encode(line.identities()[-1], attributes(1)))
+        await wire.replies(flight)
+    began = trio.current_time()
+    await fails(wire, wire.send(look(1)), failed)
+    assert failed == ["no answer in time"]
+    assert trio.current_time() - began == pytest.approx(STALL)
+
+
 # --- Start
 
 

@@ -81,6 +81,8 @@ class connection_errors:  # noqa: N801 - it is used as a statement
             self._scope.__exit__(kind, error, trace)
             if self._scope.cancelled_caught:
                 raise ConnectionLost(f"{self._what}: no answer in time") from None
+        if error is None:
+            return
         if isinstance(error, trio.TooSlowError):
             raise ConnectionLost(f"{self._what}: no answer in time") from None
         if isinstance(error, OSError | trio.BrokenResourceError | trio.ClosedResourceError):

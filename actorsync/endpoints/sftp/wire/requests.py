@@ -11,6 +11,7 @@ import trio
 
 from actorsync.classes import define
 from actorsync.endpoints.sftp.wire.host import Host
+from actorsync.endpoints.sftp.wire.silence import Silence
 from actorsync.errors import ConnectionLost, ProtocolError
 from actorsync.protocols.sftp import requests as sftp
 from actorsync.protocols.sftp.handles import HANDLE_REQUESTS, DuplicateHandle, OpenHandles
@@ -22,8 +23,6 @@ __all__ = ["Channel", "Flight", "RequestPipeline"]
 
 T = TypeVar("T")
 
-#: How many timeouts a single flight may take while the server answers others. More than that breaks the protocol.
-_MAX_STALLS = 10
 #: Bytes of the first pieces of data that are kept, to be shown if they are text.
 _FIRST = 200
 _TEXT = (
@@ -71,7 +70,7 @@ class RequestPipeline:
         """How many files the server says that a connection may have open; 0 if it does not say."""
         self.sent_text = False
         """Whether the server sent text where SFTP should begin."""
-        self._stall_seconds = stall_seconds
+        self._silence = Silence(stall_seconds, lambda: self.lose("no answer in time"))
         self._newest = 0
         self._deadly: int | None = None
         self._room = trio.lowlevel.ParkingLot()
@@ -80,7 +79,6 @@ class RequestPipeline:
         self._parser = PacketParser()
         self._waiting: dict[int, tuple[Flight, int, Request]] = {}
         self._identity = 0
-        self._feeds = 0
         self._first = b""
         self._lost: str | None = None
         self._version: tuple[int, bytes] | None = None
@@ -90,7 +88,7 @@ class RequestPipeline:
 
     def feed(self, data: bytes) -> None:
         """Take received bytes."""
-        self._feeds += 1
+        self._silence.note_bytes()
         if self._lost is not None:
             return
         if self._version is None:
@@ -157,6 +155,7 @@ class RequestPipeline:
                 self.host.note_death()
             if self._channel is not None:
                 self._channel.abort()
+        self._silence.end()
         self._greeted.set()
         for flight, _, _ in self._waiting.values():
             flight.arrived.set()
@@ -169,7 +168,7 @@ class RequestPipeline:
         """Negotiate the version, and return the server's extensions by name."""
         self._channel = channel
         channel.send(INIT)
-        await self._wait(self._greeted)
+        await self._silence.wait(self._greeted)
         if self._version is None:
             raise ConnectionLost(self._lost or "the server sent no SFTP version")
         return parse_version(self._version[0], memoryview(self._version[1]))
@@ -219,7 +218,7 @@ class RequestPipeline:
 
     async def replies(self, flight: Flight) -> list[Reply]:
         """Wait for all replies to a flight, and return them in the order of its requests."""
-        await self._wait(flight.arrived)
+        await self._silence.wait(flight.arrived)
         if flight.missing:
             raise ConnectionLost(self._lost or "no answer in time")
         return flight.replies
@@ -237,19 +236,6 @@ class RequestPipeline:
         except StopIteration as done:
             result: T = done.value
             return result
-
-    async def _wait(self, event: trio.Event) -> None:
-        """Wait as long as bytes arrive; without any in ``stall_seconds`` the connection is lost."""
-        if event.is_set():
-            return
-        for _ in range(_MAX_STALLS):
-            feeds = self._feeds
-            with trio.move_on_after(self._stall_seconds):
-                await event.wait()
-                return
-            if self._feeds == feeds:
-                break
-        self.lose("no answer in time")
 
     def close_unchecked(self, handle: bytes) -> None:
         """Close a handle without waiting. Never raises, also when the connection is lost."""
