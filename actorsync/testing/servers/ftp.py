@@ -19,7 +19,6 @@ from urllib.parse import quote
 import attrs
 import trio
 
-from actorsync.classes import define
 from actorsync.testing.servers.certificates import certificate_sha256, tls_context_for
 from actorsync.testing.servers.command_log import Command, CommandLog
 from actorsync.testing.servers.fault_texts import FTP_STEPS, Name, ftp_places
@@ -50,7 +49,7 @@ class _Accepted(socket.socket):
             return self.getsockname()
 
 
-@define(eq=False)
+@attrs.define(eq=False)
 class EmbeddedFtpServer:
     """A server for ``root``, running from `start` to `stop`; use it with ``with``.
 
