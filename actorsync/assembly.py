@@ -40,7 +40,7 @@ from actorsync.planning.walk import PartialWalk, Walk, is_same_root
 from actorsync.policy import Policy, RunOptions
 
 if TYPE_CHECKING:
-    from actorsync.actors.remote_source import RemoteSource
+    from actorsync.actors.reading.remote_source import RemoteSource
 
 __all__ = ["Actors", "RunJournal", "assemble", "modes_for"]
 
@@ -157,7 +157,7 @@ def _source_of(source: Source, options: RunOptions) -> _Source:
         source = source.real
     remote: RemoteSource | None = None
     if source.capabilities.is_remote:
-        from actorsync.actors.remote_source import RemoteSource  # a source on this machine needs none
+        from actorsync.actors.reading.remote_source import RemoteSource  # a source on this machine needs none
 
         draining, wall_ns = options.shutdown.draining, options.clock.wall_ns
         source = remote = RemoteSource(

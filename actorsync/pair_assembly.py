@@ -19,8 +19,8 @@ from actorsync.actors.pairs.planner import CLOCK_TRAIT, STAMP_TRAIT, PairPlanner
 from actorsync.actors.pairs.recovery import Recovery
 from actorsync.actors.pairs.scan import PairScan
 from actorsync.actors.pairs.scanner import PairScanner
+from actorsync.actors.reading.remote_source import RemoteSource
 from actorsync.actors.recorder import Recorder
-from actorsync.actors.remote_source import RemoteSource
 from actorsync.actors.second_look import SecondLook
 from actorsync.actors.stages import Gate
 from actorsync.actors.statistics import ConnectionLevel, Room

@@ -46,7 +46,7 @@ from actorsync.model.report import Report
 from actorsync.policy import RunOptions
 
 if TYPE_CHECKING:
-    from actorsync.actors.remote_source import RemoteSource
+    from actorsync.actors.reading.remote_source import RemoteSource
 
 __all__ = ["supervise"]
 

@@ -323,7 +323,7 @@ async def test_source_that_changes_while_its_connection_is_lost_is_read_from_its
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last bytes that were read are the same in both versions."""
-    monkeypatch.setattr("actorsync.actors.remote_source.BLOCK", BLOCK)
+    monkeypatch.setattr("actorsync.actors.reading.remote_source.BLOCK", BLOCK)
     broken = Broken(source=MemoryEndpoint("source", is_remote=True), target=MemoryEndpoint("target"))
 
     def change() -> None:

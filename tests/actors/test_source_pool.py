@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actorsync.actors.remote_source import LOSSES, RemoteSource
+from actorsync.actors.reading.remote_source import LOSSES, RemoteSource
 from actorsync.endpoints.contract import Capabilities, Content
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
 from actorsync.errors import ConnectionLost, LoginRefused, SourceLost, TooManyConnections

@@ -58,7 +58,7 @@ _OF_SSH: Final = frozenset(
 )
 #: Parts of actorsync that a run of a mirror does not need as long as it has nothing to do.
 _NEEDLESS: Final = (
-    *("actors.pairs", "actors.remote_source", "actors.connections.careful", "pair_assembly", "pair_supervisor"),
+    *("actors.pairs", "actors.reading.remote_source", "actors.connections.careful", "pair_assembly", "pair_supervisor"),
     *("planning.pairs.", "runs.saved_plan", "runs.repeating", "endpoints.wrappers.dry_run", "endpoints.fsspec"),
     *("endpoints.memory", "profile.template", "observe.web", "observe.metrics", "service.notifying"),
     *("library", "testing", "rehearsal"),

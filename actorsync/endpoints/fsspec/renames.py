@@ -68,7 +68,7 @@ class Renames:
         return self.tree.look(old) is None and self.tree.look(new) is not None
 
     def restore(self, old: str, new: str) -> None:
-        """Give a file that was set aside its name back. An earlier request may have done so."""
+        """Restore the name of a file that was set aside. An earlier request may have done so."""
         assert self.move is not None, "a store that copies sets nothing aside"
         try:
             self.carry(old, new)

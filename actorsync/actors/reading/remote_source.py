@@ -26,7 +26,8 @@ import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact
-from actorsync.actors.source_pool import SourceConnection, SourcePool
+from actorsync.actors.reading.source_connections import SourceConnection
+from actorsync.actors.reading.source_pool import SourcePool
 from actorsync.classes import define, frozen
 from actorsync.endpoints.contract import Capabilities, Content, PrefetchingSession, ReadSession, Source
 from actorsync.endpoints.resuming import BLOCK, open_at, read_whole

@@ -13,8 +13,9 @@ import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.messages import Fact, holding
+from actorsync.actors.reading.source_connections import Failed, Login, SourceConnection, Waiting
 from actorsync.classes import define
-from actorsync.endpoints.contract import ReadSession, Source, traits_of
+from actorsync.endpoints.contract import Source, traits_of
 from actorsync.errors import (
     ActorsyncError,
     ConnectionLost,
@@ -29,94 +30,10 @@ from actorsync.model.operation import Side
 from actorsync.planning.admission.ceiling import Share
 from actorsync.planning.admission.login_rate import Logins
 
-__all__ = ["SourceConnection", "SourcePool"]
+__all__ = ["SourcePool"]
 
-#: Seconds without use after which a connection counts as idle: many servers then disconnect the client.
-_IDLE: Final = 1.0
 #: How many times in a row a login that worked before may be rejected: many servers then lock the account.
 _LAPSES: Final = 3
-
-
-@define(eq=False)
-class _Login:
-    """One attempt to open a connection. A task of its own makes it, because a session belongs to one task."""
-
-    number: int
-    began: float = attrs.Factory(trio.current_time)
-    error: ActorsyncError | None = None
-    """Why it failed."""
-    settled: trio.Event = attrs.Factory(trio.Event)
-    """Is set once the connection is open, or has failed."""
-    closing: trio.Event = attrs.Factory(trio.Event)
-    """Is set to close the connection."""
-    closed: trio.Event = attrs.Factory(trio.Event)
-    """Is set once it is closed, or was never opened."""
-
-
-@define(eq=False)
-class SourceConnection:
-    """One open connection of the pool."""
-
-    session: ReadSession
-    closing: trio.Event
-    """Is set to close the connection."""
-    closed: trio.Event
-    """Is set once it is closed."""
-    used: float
-    """When it was last used, on trio's clock."""
-    users: int = 0
-    is_alone: bool = False
-    """Whether its user shares it with no other."""
-    has_missed: bool = False
-    """Whether a file that a listing showed could not be found over it. Listings then prefer another connection."""
-    was_idle: bool = False
-    """Whether its current use is the first after an idle time."""
-    lost: ConnectionLost | None = None
-    """Why it is of no use to anybody any more."""
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it was not used for a while."""
-        return trio.current_time() - self.used >= _IDLE
-
-    def loss_counts(self, so_far: int) -> bool:
-        """Return whether its loss counts as a failure, after ``so_far`` of them.
-
-        The first loss after an idle time does not: many servers disconnect idle clients.
-        """
-        return not self.was_idle or so_far > 0
-
-
-@define(eq=False)
-class _Waiting:
-    """The uses that wait for a connection."""
-
-    uses: int = 0
-    listings: int = 0
-    """How many of them are listings."""
-
-    @contextmanager
-    def counted(self, *, is_reading: bool) -> Iterator[None]:
-        """Count one more inside the block."""
-        self.uses += 1
-        self.listings += not is_reading
-        try:
-            yield
-        finally:
-            self.uses -= 1
-            self.listings -= not is_reading
-
-
-@define(eq=False)
-class _Failed:
-    """What went wrong since the last success."""
-
-    count: int = 0
-    lapses: int = 0
-    """How often in a row a login that worked before was rejected."""
-    reason: str = ""
-    not_before: float = 0.0
-    """When the next login may begin, while connections are open."""
 
 
 @define(eq=False)
@@ -137,14 +54,14 @@ class SourcePool:
     side: Side = Side.SOURCE
     _limit: int = attrs.field(init=False)
     _open: list[SourceConnection] = attrs.field(factory=list, init=False)
-    _opening: set[_Login] = attrs.field(factory=set, init=False)
+    _opening: set[Login] = attrs.field(factory=set, init=False)
     _refusal: ActorsyncError | None = attrs.field(default=None, init=False)
     """Why there is no use in going on, as a login beside others has shown."""
     _logins: Logins = attrs.field(factory=Logins, init=False)
     _numbers: Iterator[int] = attrs.field(factory=count, init=False)
-    waiting: _Waiting = attrs.field(factory=_Waiting, init=False)
+    waiting: Waiting = attrs.field(factory=Waiting, init=False)
     _readers: int = attrs.field(default=0, init=False)
-    _failed: _Failed = attrs.field(factory=_Failed, init=False)
+    _failed: Failed = attrs.field(factory=Failed, init=False)
     _login: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _nursery: trio.Nursery = attrs.field(init=False)
@@ -272,15 +189,15 @@ class SourcePool:
         if self._refusal is not None:
             raise self._refusal
 
-    def _connect_beside(self) -> _Login:
+    def _connect_beside(self) -> Login:
         """Begin to open one more connection, while others are open."""
         login = self._begin()
         self._logins.began(login.number)
         self._nursery.start_soon(self._settle, login)
         return login
 
-    def _begin(self) -> _Login:
-        login = _Login(next(self._numbers))
+    def _begin(self) -> Login:
+        login = Login(next(self._numbers))
         self._opening.add(login)
         self.share.took(login)
         self._nursery.start_soon(self._keep, login)
@@ -289,7 +206,7 @@ class SourcePool:
     def _is_one_too_many(self, error: ActorsyncError | None) -> bool:
         return isinstance(error, TooManyConnections) and (bool(self._open) or self.share.are_others_open())
 
-    async def _settle(self, login: _Login) -> None:
+    async def _settle(self, login: Login) -> None:
         """Draw the conclusions from a login when it has ended, while others are open or when it was the first."""
         await login.settled.wait()
         now, error = trio.current_time(), login.error
@@ -309,7 +226,7 @@ class SourcePool:
             self._refusal = error
         self._changed.unpark_all()
 
-    async def _keep(self, login: _Login) -> None:
+    async def _keep(self, login: Login) -> None:
         """Open one connection, and hold it until it is to be closed."""
         try:
             async with self.real.open_session() as session:
