@@ -238,6 +238,26 @@ async def test_a_question_that_is_cancelled_leaves_no_session(autojump_clock: Mo
         assert endpoint.open_sessions == 0
 
 
+@pytest.mark.parametrize("begins_after", [0.0, 0.3], ids=["a-login-under-way", "a-login-that-begins-later"])
+async def test_a_login_that_a_cancelled_run_cuts_off_fails_as_a_lost_connection(
+    autojump_clock: MockClock, begins_after: float
+) -> None:
+    """What wants it may be shielded: it cleans up."""
+    endpoint = WarmEndpoint(cast(Endpoint, Scripted()), IDLE)
+
+    async def clean_up() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(begins_after)
+            with pytest.raises(ConnectionLost, match="the run has ended"):
+                await use(endpoint)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(endpoint.run)
+        nursery.start_soon(clean_up)
+        await trio.sleep(0.2)
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("refusal", [LoginRefused("wrong password"), ConnectionLost("no route")])
 async def test_an_error_of_a_login_is_raised_where_the_session_was_wanted(
     refusal: Exception, autojump_clock: MockClock

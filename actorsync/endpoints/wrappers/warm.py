@@ -19,7 +19,7 @@ from actorsync.classes import define
 from actorsync.endpoints.contract import Endpoint, Session, keeping_logins
 from actorsync.endpoints.keeping import KeepsAlive, begin_pass
 from actorsync.endpoints.wrappers.base import EndpointWrapper
-from actorsync.errors import ActorsyncError
+from actorsync.errors import ActorsyncError, ConnectionLost
 from actorsync.planning.admission.ceiling import Share
 
 __all__ = ["WarmEndpoint"]
@@ -53,6 +53,8 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
     _idle: list[_Held] = attrs.field(factory=list, init=False)
     _prepared: _Held | None = attrs.field(default=None, init=False)
     _open: set[_Held] = attrs.field(factory=set, init=False)
+    _has_ended: bool = attrs.field(default=False, init=False)
+    """Whether no session is opened any more."""
     _ending: trio.Event = attrs.field(factory=trio.Event, init=False)
     _ended: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -60,8 +62,11 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
         """Hold sessions open until `end`. Where each login needs a code, one login is kept for all of them."""
         self.share.let_go = self.let_go
         async with keeping_logins(self.real), trio.open_nursery() as self._nursery:
-            task_status.started()
-            await self._ending.wait()
+            try:
+                task_status.started()
+                await self._ending.wait()
+            finally:
+                self._has_ended = True
             idle = [*self._idle, *([] if self._prepared is None else [self._prepared])]
             with trio.move_on_after(_GOODBYE):
                 for held in idle:
@@ -103,12 +108,15 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
 
         An error is for that user, as if it had opened the session itself.
         """
-        if not self._idle and self._prepared is None:
+        if not self._idle and self._prepared is None and not self._has_ended:
             self._prepared = self._opened()
 
     @asynccontextmanager
     async def open_session(self) -> AsyncIterator[Session]:
-        """Take an idle session, or open one. It is the session of the real endpoint itself."""
+        """Take an idle session, or open one. It is the session of the real endpoint itself.
+
+        Raises `ConnectionLost` once `run` has ended or was cancelled.
+        """
         held = await self._take()
         try:
             assert held.session is not None, "a session was taken that is not open"
@@ -133,6 +141,8 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
             except trio.Cancelled:
                 await held.abort()
                 raise
+        if self._has_ended:
+            raise _over()
         held, self._prepared = self._prepared or self._opened(), None
         try:
             await held.settled.wait()
@@ -141,6 +151,8 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
             raise
         if held.error is not None:
             raise held.error
+        if held.session is None:
+            raise _over()
         return held
 
     def _opened(self) -> _Held:
@@ -164,6 +176,11 @@ class WarmEndpoint(EndpointWrapper[Endpoint]):
         """Tell how many sessions there are. Those that are being closed are of no use any more."""
         closing = sum(not held.is_kept for held in self._open)
         self.share.note_sessions(len(self._open) - closing, closing)
+
+
+def _over() -> ConnectionLost:
+    """Return why nothing is opened for a user that is still there when the run was cancelled: one that cleans up."""
+    return ConnectionLost("no connection is opened, because the run has ended")
 
 
 @define(eq=False)
