@@ -34,7 +34,7 @@ from actorsync.planning.admission.pool_size import Sizing
 from actorsync.planning.modes import ALONE, SOURCE, Modes
 from actorsync.planning.order.arrivals import BIG, Arrivals
 from actorsync.planning.publishing.keeping import Keeping
-from actorsync.planning.publishing.trash import run_directory
+from actorsync.planning.publishing.trash import Places, run_directory
 from actorsync.planning.schedule import COMPARISONS, Schedule
 from actorsync.planning.walk import PartialWalk, Walk, is_same_root
 from actorsync.policy import Policy, RunOptions
@@ -146,7 +146,8 @@ def _trash(journal: RunJournal, options: RunOptions) -> Trash | None:
     if rule is None:
         return None
     now, run = clock.wall_ns(), journal.trash.next_run()
-    return Trash(TrashOpened(run, run_directory(rule.path, now, run, rule.owner), now / 1e9), clock.token)
+    opened = TrashOpened(run, run_directory(rule.path, now, run, rule.owner), now / 1e9)
+    return Trash(opened, clock.token, Places(opened.directory))
 
 
 def _source_of(source: Source, options: RunOptions) -> _Source:

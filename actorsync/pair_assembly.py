@@ -13,6 +13,7 @@ import trio
 from actorsync.actors.connections.connection import Connection
 from actorsync.actors.connections.context import ConnectionContext, Reading
 from actorsync.actors.connections.pool import Pool
+from actorsync.actors.connections.trash import Trash
 from actorsync.actors.messages import Fact
 from actorsync.actors.observers import is_async
 from actorsync.actors.pairs.planner import CLOCK_TRAIT, STAMP_TRAIT, PairPlanner, PairRules
@@ -31,6 +32,7 @@ from actorsync.endpoints.wrappers.bandwidth import Limited
 from actorsync.endpoints.wrappers.warm import WarmEndpoint
 from actorsync.errors import ConnectionLost, FatalError, GuardRefused, OperationRefused
 from actorsync.model.entry import Scope
+from actorsync.model.event import TrashOpened
 from actorsync.model.operation import Side
 from actorsync.model.pair import other
 from actorsync.planning.admission.pool_size import Sizing
@@ -40,6 +42,7 @@ from actorsync.planning.pairs.sharing import shared_out
 from actorsync.planning.pairs.stamp import Stamp
 from actorsync.planning.publishing.keeping import Keeping
 from actorsync.planning.publishing.rules import ResumeRule
+from actorsync.planning.publishing.trash import Places, run_directory
 from actorsync.policy import RunOptions
 
 if TYPE_CHECKING:
@@ -94,6 +97,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
             "a two-way run has no stages and no transforms, because what they make cannot be taken back to the other "
             'side; leave them out, or use sync.mode = "mirror"'
         )
+    options = attrs.evolve(options, policy=options.policy.sparing({}))
     policy, clock, shutdown = options.policy, options.clock, options.shutdown
     shares = {Side.SOURCE: options.shares.source, Side.TARGET: options.shares.target}
     places: dict[Side, Endpoint] = {Side.SOURCE: source, Side.TARGET: target}
@@ -127,7 +131,10 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
     looks = {side: SecondLook(read[side]) for side in Side}
     clocks = Clocks(*(_ahead(memory.traits(side), places[side]) for side in Side))
     gate = Gate(options.pipeline.before_commit)
-    limbs = {side: _limb(side, places[side], read, looks, gate, memory, options, clocks) for side in Side}
+    trashes = {} if options.is_plan else _trashes(memory, options)
+    limbs = {
+        side: _limb(side, places[side], read, looks, gate, memory, options, clocks, trashes.get(side)) for side in Side
+    }
     rule = policy.pair or PairRule()
     scope = None if options.within is None else Scope(options.within, is_shallow=True)
     stamp = Stamp.from_text(memory.traits(Side.TARGET).get(STAMP_TRAIT, "")) or Stamp(clock.token()[:8])
@@ -173,7 +180,7 @@ def assemble_pair(source: Endpoint, target: Endpoint, memory: PairMemory, option
         begin_at=("",) if options.within is None else sorted(options.within),
         is_partial=options.within is not None,
         blocking=clock.blocking,
-        recover=partial(_recover, places, memory, options),
+        recover=partial(_recover, places, memory, options, trashes),
         scan=PairScan(_Preparing(places, remotes, is_plan=options.is_plan).prepare),
     )
     recorder = Recorder(memory, options.observers, clock.blocking, options.feeds)
@@ -213,6 +220,7 @@ async def _recover(
     places: Mapping[Side, Endpoint],
     memory: PairMemory,
     options: RunOptions,
+    trashes: Mapping[Side, Trash],
     facts: trio.MemorySendChannel[Fact],
 ) -> set[str]:
     """Put right what a run that died has left on either side. Return the paths of which that could not be done.
@@ -226,17 +234,32 @@ async def _recover(
         pending = memory.pending(side)
         if pending and options.is_plan:
             unsettled |= {it.final for it in pending if it.final is not None and it.is_aside}
-        elif pending:
-            recovery = Recovery(
-                side,
-                place,
-                memory.agreement,
-                options.policy.backoff,
-                options.shutdown.draining,
-                options.clock.wall_ns,
-            )
-            unsettled |= await recovery.run(pending, facts)
+            continue
+        recovery = Recovery(
+            side,
+            place,
+            memory.agreement,
+            options.policy.backoff,
+            options.shutdown.draining,
+            options.clock.wall_ns,
+            trashes.get(side),
+        )
+        unsettled |= await recovery.run(pending, facts)
+        blocking = options.clock.blocking
+        if not options.is_plan and (unknown := await blocking(memory.trash.open, side)):
+            await blocking(memory.trash.settle, await recovery.kept(unknown))
     return unsettled
+
+
+def _trashes(memory: PairMemory, options: RunOptions) -> dict[Side, Trash]:
+    """Return the trash of each side; none where old files are removed. No place is that of a file of both sides."""
+    rule, clock = options.policy.publish.trash, options.clock
+    if rule is None:
+        return {}
+    now, run = clock.wall_ns(), memory.trash.next_run()
+    opened = TrashOpened(run, run_directory(rule.path, now, run, rule.owner), now / 1e9)
+    places = Places(opened.directory)
+    return {side: Trash(opened, clock.token, places, side) for side in Side}
 
 
 async def _make_root(place: Endpoint) -> None:
@@ -281,6 +304,7 @@ def _limb(
     memory: PairMemory,
     options: RunOptions,
     clocks: Clocks,
+    trash: Trash | None,
 ) -> Limb:
     """Return the limb that changes one side, and reads the other one."""
     policy, clock = options.policy, options.clock
@@ -308,6 +332,7 @@ def _limb(
         control=options.control,
         side=side,
         clocks=clocks,
+        trash=trash,
     )
     first = len(options.statistics.connections) + 1
     levels = [ConnectionLevel(number) for number in range(first, first + most)]

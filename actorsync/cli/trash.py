@@ -13,7 +13,7 @@ from actorsync.cli.options import load, only_option, print_lines, profile_argume
 from actorsync.cli.undo import words_of
 
 if TYPE_CHECKING:
-    from actorsync.journal.trash import Change
+    from actorsync.journal.trash.rows import Change
     from actorsync.model.report import Run
     from actorsync.planning.publishing.trash import TrashRun
 
@@ -102,6 +102,8 @@ def list_trash(profile: Path, as_json: bool, only: tuple[str, ...], overrides: t
 
 
 def _file_record(run: TrashRun, change: Change) -> dict[str, Any]:
+    from actorsync.model.operation import Side
+
     item = change.trashed
     return {
         "run": run.run,
@@ -110,6 +112,7 @@ def _file_record(run: TrashRun, change: Change) -> dict[str, Any]:
         "size": None if item.old is None else item.old.size,
         "because": item.because,
         "place": item.place,
+        "side": (change.side or Side.TARGET).value,
     }
 
 
@@ -122,11 +125,16 @@ def _trash_lines(files: Sequence[tuple[TrashRun, Change]]) -> Iterator[str]:
         yield "the trash is empty"
         return
     rows = []
+    is_mirror = all(change.side is None for _, change in files)
     for run, change in files:
         item = change.trashed
         size = "" if item.old is None else size_text(item.old.size)
-        rows.append((str(run.run), moment(run.at), size, item.because, named(item.path), display(item.place or "")))
-    yield from table_lines(rows, head=("RUN", "STARTED", "SIZE", "BECAUSE", "PATH", "PLACE"), numbers={0, 2})
+        side = () if is_mirror else ("" if change.side is None else change.side.value,)
+        what = item.because, named(item.path), display(item.place or "")
+        rows.append((str(run.run), moment(run.at), size, *side, *what))
+    of_side = () if is_mirror else ("SIDE",)
+    head = ("RUN", "STARTED", "SIZE", *of_side, "BECAUSE", "PATH", "PLACE")
+    yield from table_lines(rows, head=head, numbers={0, 2})
     total = sum(change.trashed.old.size for _, change in files if change.trashed.old is not None)
     yield f"{counted(len(files), 'file')}, {size_text(total)}"
 

@@ -93,7 +93,7 @@ class Journal:
         """Which directories the mirror has."""
         self.trash = TrashMemory(self._read, self._transaction)
         """What runs have changed, and what of it was undone."""
-        self.pairs = PairMemory(self._read, self._transaction)
+        self.pairs = PairMemory(self._read, self._transaction, self.trash)
         """What both sides of a two-way mirror agreed on."""
 
     @property

@@ -7,15 +7,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from actorsync.journal import audits, runs, schema, trash
+from actorsync.journal import audits, runs, schema
 from actorsync.journal.file import naming, open_reader
 from actorsync.journal.journal import journal_path
 from actorsync.journal.pairs import rows as pairs
+from actorsync.journal.trash import rows as trash
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from actorsync.journal.trash import Change
+    from actorsync.journal.trash.rows import Change
     from actorsync.model.entry import Entry
     from actorsync.model.event import Parked
     from actorsync.model.pair import Conflict

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from actorsync.journal import audits, leaving, releases, trash
+from actorsync.journal import audits, leaving, releases
 from actorsync.journal.pairs import tables as pair_tables
+from actorsync.journal.trash import rows as trash
 from actorsync.journal.values.meta import Unreadable, fit, number_in_text, read_meta, write_meta
 from actorsync.journal.values.paths import MANY, bounds, split
 from actorsync.journal.values.texts import parsed_root
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x61637379  # "acsy"
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 
 _TROUBLES: Final = """
 -- paths that failed in the last runs: how often in a row, since when, and when they are tried again if they are parked;
@@ -111,6 +112,7 @@ _STEPS: Final[dict[int, tuple[str, ...]]] = {
     4: tuple(audits.TABLES.split(";")[:-1]),
     5: tuple((releases.TABLES + leaving.TABLES + trash.TABLES).split(";")[:-1]),
     6: pair_tables.STEP,
+    7: (trash.SIDES,),
 }
 
 #: Made when it is first needed: a first mirror, or a source without renames, does not pay for it.
@@ -157,6 +159,7 @@ def create(connection: sqlite3.Connection, profile_id: str, name: str) -> None:
     """Make the tables of a new journal in an empty database."""
     header = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
     later = f"{_TROUBLES} {audits.TABLES} {releases.TABLES} {leaving.TABLES} {trash.TABLES} {pair_tables.TABLES}"
+    later = f"{later} {trash.SIDES};"
     connection.executescript(f"BEGIN; {header} {_SCHEMA} {later}")
     write_meta(connection, "profile", profile_id)
     write_meta(connection, "name", name)

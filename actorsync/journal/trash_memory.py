@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from actorsync.classes import frozen
-from actorsync.journal import trash
 from actorsync.journal.rows import UPSERT, foreign_row, upsert
 from actorsync.journal.schema import read_record
-from actorsync.journal.trash import Change
+from actorsync.journal.trash import rows as trash
+from actorsync.journal.trash.rows import Change
 from actorsync.journal.values.paths import split
 from actorsync.journal.values.rows import put
 from actorsync.model.entry import Entry
+from actorsync.model.operation import Side
 from actorsync.model.trash import Trashed
 from actorsync.planning.publishing.trash import TrashRun
 
@@ -56,10 +57,13 @@ class TrashMemory:
         with self._read() as connection:
             return trash.read_changes(connection, run)
 
-    def open(self) -> list[Trashed]:
-        """Return the changes of which it is not known whether they were made, newest first."""
+    def open(self, side: Side | None = None) -> list[Trashed]:
+        """Return the changes of which it is not known whether they were made, newest first.
+
+        Those on a side were made by two-way runs, those on none by mirrors.
+        """
         with self._read() as connection:
-            return trash.read_open(connection)
+            return trash.read_open(connection, side)
 
     def held(self) -> dict[str, Entry | None]:
         """Return what stays undone, by path, each with the source that is not sent; None where there was none."""

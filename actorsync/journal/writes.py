@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from actorsync.journal import audits, leaving, releases, trash
+from actorsync.journal import audits, leaving, releases
 from actorsync.journal.rows import INSERT, UPSERT, foreign_row, row_of, upsert
+from actorsync.journal.trash import rows as trash
 from actorsync.journal.values.meta import Value, fit, trait_key, write_meta
 from actorsync.journal.values.paths import bounds, split
 from actorsync.journal.values.rows import NO_SOURCE, Row, half, put

@@ -534,9 +534,13 @@ class Retired:
 
 @frozen
 class Swept:
-    """Temporaries no longer exist on the target, or are not tried again after a warning."""
+    """Temporaries no longer exist on the target, or are not tried again after a warning.
+
+    ``trashed`` are old files that a two-way run had set aside under such names, and that are in the trash now.
+    """
 
     temporaries: tuple[str, ...]
+    trashed: tuple[Trashed, ...] = attrs.field(default=(), kw_only=True)
     side: Side = attrs.field(default=Side.TARGET, kw_only=True)
 
 

@@ -55,6 +55,8 @@ def fault_of(profile: Profile, given: Mapping[str, object]) -> tuple[str, str] |
         return "trash.path", f'{reason}; write it like "../.trash", or set trash.inside-target = true'
     if trash.path is not None and _leads_back(profile.target.path, trash.path):
         return "trash.path", 'leads back into the target; write it like "../.trash", or as a path below the target'
+    if sync.mode == "two-way" and (fault := _fault_of_trashes(profile)):
+        return "trash.path", fault
     if fault := overlap(profile.source, profile.target):
         return "target.url", fault
     return None
@@ -85,6 +87,20 @@ def _trashes_in(profile: Profile, other: Profile) -> bool:
         return False
     path = posixpath.normpath(posixpath.join(profile.target.path, profile.trash.path))
     return overlap(other.target, attrs.evolve(profile.target, path=path)) is not None
+
+
+def _fault_of_trashes(profile: Profile) -> str | None:
+    """Return what is wrong with the trash of either side of a two-way profile; None if nothing is."""
+    path = profile.trash.path
+    if path is None or not path.startswith("../"):
+        return None
+    if _leads_back(profile.source.path, path):
+        return 'leads back into the source; write it like "../.trash", or as a path below both roots'
+    for side, other in ((profile.source, profile.target), (profile.target, profile.source)):
+        place = posixpath.normpath(posixpath.join(side.path, path))
+        if overlap(other, attrs.evolve(side, path=place)) is not None:
+            return "would put the trash of one side into the other side; use another path"
+    return None
 
 
 def _leads_back(target: str, path: str) -> bool:

@@ -19,7 +19,6 @@ ONE_TARGET: Final = "a two-way profile has one target; write a profile for each 
 
 _ONE_BY_ONE: Final = "each file gets its name by itself, on the side that lacks it"
 _AS_A_WHOLE: Final = "each run looks at both sides as a whole"
-_BESIDE: Final = "versions in conflict are kept beside the file, see sync.conflict"
 
 #: Keys that are refused, unless they have their defaults: why they mean nothing.
 MEANINGLESS: Final[Mapping[str, str]] = {
@@ -34,10 +33,6 @@ MEANINGLESS: Final[Mapping[str, str]] = {
     "publish.keep-old": _ONE_BY_ONE,
     "publish.check": _ONE_BY_ONE,
     "publish.maintenance": _ONE_BY_ONE,
-    "trash.path": _BESIDE,
-    "trash.keep": _BESIDE,
-    "trash.max-size": _BESIDE,
-    "trash.inside-target": _BESIDE,
     "target.canary": "there is only one target",
     "target.canary-check": "there is only one target",
 }
@@ -60,6 +55,9 @@ _OTHERWISE: Final[Mapping[tuple[str, ...], str]] = {
     ("sync.modes",): "for each file that is sent, on the side that it is sent to. A change of permissions alone is not "
     "carried over",
     ("sync.resume",): "only for what is read from a server: a big file goes on over another connection in the same run",
+    ("trash.path",): "relative to the root of each side: both have a trash",
+    ("trash.keep", "trash.max-size"): "for what both sides have in their trashes together",
+    ("trash.inside-target",): "allows a trash below both roots",
     ("hooks.before-commit", "hooks.after"): "around the changes of both sides",
 }
 

@@ -27,7 +27,7 @@ from actorsync.policy import RunOptions
 from actorsync.profile import BothSecrets, Profile
 from actorsync.runs.doubts import doubts_of
 from actorsync.runs.open_endpoints import open_endpoints
-from actorsync.runs.past.trash import tend
+from actorsync.runs.past.trash import sides_of, tend
 from actorsync.runs.profile_journal import lock_journal_of
 from actorsync.supervisor import supervise
 
@@ -186,7 +186,7 @@ class Mirror:
             source, target = places or open_endpoints(self.profile, secrets)
             async with keeping_logins(source, target):
                 report = await self._supervise(source, target, journal, keep)
-                await self._tend_trash(target, journal, report)
+                await self._tend_trash(source, target, journal, report)
                 return report
         finally:
             # An error here must not hide the report, or the bug, that was announced before.
@@ -210,7 +210,7 @@ class Mirror:
                     if not (report.exit_code == 0 and did_nothing(report)):
                         await trio.to_thread.run_sync(journal.end_run, None, report)
 
-    async def _tend_trash(self, target: Endpoint, journal: Journal, report: Report) -> None:
+    async def _tend_trash(self, source: Endpoint, target: Endpoint, journal: Journal, report: Report) -> None:
         """Let old versions leave the trash after a run that was neither stopped nor ended by an error.
 
         What is not deleted stays for the next run.
@@ -218,10 +218,11 @@ class Mirror:
         rule = self.options.policy.publish.trash
         if rule is None or self.is_stopped or report.error is not None:
             return
+        is_two_way = self.options.policy.pair is not None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._when_stopped, nursery.cancel_scope.cancel)
             with contextlib.suppress(ActorsyncError):
-                await tend(target, journal, rule, time.time())
+                await tend(sides_of(source, target, is_two_way=is_two_way), journal, rule, time.time())
             nursery.cancel_scope.cancel()
 
     async def _supervise(self, source: Endpoint, target: Endpoint, journal: Journal, observer: Observer) -> Report:

@@ -14,7 +14,10 @@ _CHANGING: Final = "both sides may change after a plan; use actorsync run"
 AUDIT: Final = "audit", "each run looks at both sides as a whole; use actorsync run"
 APPLY: Final = "apply", _CHANGING
 SAVE: Final = "plan --save", _CHANGING
-UNDO: Final = "undo", "there is no trash; change the files back on either side, and use actorsync run"
+UNDO: Final = (
+    "undo",
+    "both sides may have changed since; take a version out of the trash yourself, and use actorsync run",
+)
 REHEARSE: Final = "rehearse", "it shows what the visitors of a mirror see; use actorsync plan"
 
 

@@ -66,10 +66,11 @@ def open_endpoints(profile: Profile, secrets: BothSecrets | None = None) -> tupl
 
 def open_source(profile: Profile, secrets: BothSecrets) -> Endpoint:
     """Return the source of `open_endpoints`. A link that leads to a local one is followed now."""
+    outside = _outside(profile) if profile.sync.mode == "two-way" else ""
     if profile.source.is_remote:
-        return _endpoint(profile.source, secrets.source, "source")
+        return _endpoint(profile.source, secrets.source, "source", outside=outside)
     keeps_back = policy_of(profile).selection.keeps_back if profile.sync.links == "follow" else None
-    return LocalEndpoint(Path(profile.source.path), links=profile.sync.links, keeps_back=keeps_back)
+    return LocalEndpoint(Path(profile.source.path), links=profile.sync.links, keeps_back=keeps_back, outside=outside)
 
 
 def open_target(profile: Profile, secrets: BothSecrets) -> Endpoint:
@@ -79,7 +80,7 @@ def open_target(profile: Profile, secrets: BothSecrets) -> Endpoint:
 
 
 def _outside(profile: Profile) -> str:
-    """Return the directory beside the root of the target that its files may go to: a trash, or ``""``."""
+    """Return the directory beside the root of a side that its files may go to: a trash, or ``""``."""
     path = profile.trash.path or ""
     return path if leads_out(path) else ""
 

@@ -52,7 +52,7 @@ def policy_of(profile: Profile, transforms: Sequence[Transform] = (), private: I
         transforms=tuple(transforms),
         audit=_audit_rule(profile),
         publish=_publish_rule(profile),
-        pair=PairRule(sync.conflict, sync.conflict_copies) if sync.mode == "two-way" else None,
+        pair=_pair_rule(profile),
         protected=protected_paths(profile, private),
     )
 
@@ -67,6 +67,13 @@ def _keeps_git_back(profile: Profile) -> bool:
     """Return whether a ``.git`` would leave this machine. In two-way, either side may be the one that is sent."""
     source, target = profile.source.is_remote, profile.target.is_remote
     return source != target if profile.sync.mode == "two-way" else target and not source
+
+
+def _pair_rule(profile: Profile) -> PairRule | None:
+    sync = profile.sync
+    if sync.mode != "two-way":
+        return None
+    return PairRule(sync.conflict, sync.conflict_copies, has_trash=profile.trash.path is not None)
 
 
 def _audit_rule(profile: Profile) -> AuditRule | None:

@@ -33,7 +33,7 @@ from actorsync.runs.mirror import Mirror
 from actorsync.runs.open_endpoints import open_endpoints
 from actorsync.runs.options import options_for
 from actorsync.runs.past.connection import Connection
-from actorsync.runs.past.trash import Emptied, purge
+from actorsync.runs.past.trash import Emptied, purge, sides_of
 
 __all__ = ["Undoing", "apply_undo", "empty_trash", "perform", "plan_undo", "prepare_undo"]
 
@@ -109,8 +109,8 @@ async def empty_trash(profile: Profile, runs: Collection[int] = (), older_than: 
         if older_than is not None:
             wanted = expired(wanted, time.time(), older_than, None)
         _refuse_other_trash(profile, wanted)
-        _, target = open_endpoints(profile, secrets)
-        return await purge(target, journal, wanted)
+        sides = sides_of(*open_endpoints(profile, secrets), is_two_way=profile.sync.mode == "two-way")
+        return await purge(sides, journal, wanted)
 
 
 async def prepare_undo(target: Endpoint, journal: Journal, run: int | None, paths: Collection[str]) -> Undoing:

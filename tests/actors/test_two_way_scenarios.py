@@ -13,8 +13,9 @@ from typing import Any, Final
 import pytest
 
 from actorsync.endpoints.memory.endpoint import MemoryEndpoint
-from actorsync.model.operation import Copy, Done, Move
+from actorsync.model.operation import Copy, Done, Move, Side
 from actorsync.planning.pairs.rules import ConflictRule
+from actorsync.planning.publishing.rules import TrashRule
 from actorsync.profile.values.units import MaxDelete
 from tests.support import two_way
 from tests.support.two_way import TwoTrees
@@ -32,7 +33,6 @@ _OTHER_MODES: Final = {
     "source-wins": "the source is right in everything: the exact mirror, and no two-way",
 }
 _UNMET: Final = {
-    "trash": "a two-way profile has no trash",
     "atomic directories: .git": "no directory is one unit",
     "links are kept": "symbolic links are left out",
 }
@@ -91,7 +91,6 @@ def test_each_scenario_that_is_not_told_has_a_reason() -> None:
     assert {
         _OTHER_MODES["one-way-safe"]: 90,
         _OTHER_MODES["source-wins"]: 5,
-        _UNMET["trash"]: 4,
         _UNMET["atomic directories: .git"]: 1,
         _UNMET["links are kept"]: 1,
         "no rule prefers the larger": 1,
@@ -118,7 +117,8 @@ async def test_scenario(scenario: dict[str, Any]) -> None:
     trees.wait()
     before = _shown(trees.source), _shown(trees.target)
     assert before == (expected(scenario["source"]), expected(scenario["target"]))
-    done = await trees.run(rule, max_delete=limit or two_way.ALL, by_content=by_content)
+    trash = TrashRule("../.trash") if "trash" in scenario.get("requires", []) else None
+    done = await trees.run(rule, max_delete=limit or two_way.ALL, by_content=by_content, trash=trash)
     expect = scenario["expect"]
     after = _shown(trees.source), _shown(trees.target)
     if expect.get("refused") and not scenario.get("advisory"):
@@ -142,9 +142,17 @@ async def test_scenario(scenario: dict[str, Any]) -> None:
         assert bool(moves) == bool(expect["moves"])
     if expect.get("bytes_sent") == 0:
         assert not [it for it in done.events if isinstance(it, Done) and isinstance(it.operation, Copy)]
+    for where, endpoint in ((Side.SOURCE, trees.source), (Side.TARGET, trees.target)):
+        kept = expect.get("trash", {}).get(where.value, {}) | {
+            name: all_of[0] for name, all_of in expect.get("trash_versions", {}).get(where.value, {}).items()
+        }
+        files = {path: content.encode() for path, content in expected(kept).items() if content is not None}
+        assert sorted(endpoint.files("../.trash").values()) == sorted(files.values())
+        known = [it for run in trees.journal.trash.runs() for it in trees.journal.trash.changes(run.run)]
+        assert {it.trashed.path for it in known if it.side is where} == files.keys()
     # At most two runs to rest: then there is nothing to do.
-    await trees.run(rule)
-    rest = await trees.run(rule)
+    await trees.run(rule, trash=trash)
+    rest = await trees.run(rule, trash=trash)
     changes = [it for it in rest.events if isinstance(it, Done)]
     assert not changes
     assert rest.conflicts == done.conflicts

@@ -26,8 +26,9 @@ FOUND = (47, 48, 90, 189, 474)
 def test_no_version_is_lost_and_both_sides_come_to_rest(first: int) -> None:
     met: Counter[str] = Counter()
     for seed in range(first, min(SEEDS, first + BLOCK)):
-        met += simulate(tell, seed, RULES[seed // 2 % 5] if seed % 2 else "both", seed=seed).met
-    assert {"exit 0", "busy", "busy inside a move", "lost", "killed"} <= met.keys()
+        rule = RULES[seed // 2 % 5] if seed % 2 else "both"
+        met += simulate(tell, seed, rule, seed % 3 == 2, seed=seed).met
+    assert {"exit 0", "busy", "busy inside a move", "lost", "killed", "in the trash"} <= met.keys()
 
 
 @pytest.mark.parametrize("seed", FOUND)

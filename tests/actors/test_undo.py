@@ -13,7 +13,7 @@ from actorsync.actors.pipeline import Pipeline
 from actorsync.errors import ConnectionLost, OperationRefused, PlanOutdated, ProfileError
 from actorsync.model.event import Intended, Released, ReleaseEnded
 from actorsync.model.kept import Kept
-from actorsync.model.operation import Publish
+from actorsync.model.operation import Publish, Side
 from actorsync.model.report import Report
 from actorsync.planning.publishing.rules import TrashRule
 from actorsync.planning.publishing.undo import Act
@@ -230,13 +230,13 @@ async def test_old_runs_leave_the_trash_and_nothing_else_does(autojump_clock: An
     first = mirror.journal.trash.runs()[-1]
     mirror.target.write(f"{first.directory}/other", b"put there by hand")
     rule = TrashRule(".trash", keep=1e9, max_size=len(b"new page"))
-    emptied = await tend(mirror.target, mirror.journal, rule, first.at)
+    emptied = await tend({Side.TARGET: mirror.target}, mirror.journal, rule, first.at)
     assert (emptied.runs, emptied.files, emptied.size) == (1, 3, 21)
     assert in_trash(mirror) == {b"new page"}
     assert mirror.target.files()[".trash/mine"] == b"of somebody"
     assert mirror.target.files()[f"{first.directory}/other"] == b"put there by hand"
     assert [it.run for it in mirror.journal.trash.runs()] == [3]
-    emptied = await tend(mirror.target, mirror.journal, attrs.evolve(rule, keep=-1.0), first.at + 3600)
+    emptied = await tend({Side.TARGET: mirror.target}, mirror.journal, attrs.evolve(rule, keep=-1.0), first.at + 3600)
     assert (emptied.runs, emptied.files) == (1, 1)
     assert mirror.journal.trash.runs() == []
     assert in_trash(mirror) == set()
@@ -255,7 +255,7 @@ async def test_trash_keeps_everything_while_a_release_is_not_ended(autojump_cloc
     assert (await run(mirror, policy=policy, pipeline=Pipeline(check=check))).exit_code == 0
     (moment,) = moments
     rule = TrashRule(".trash", keep=-1.0)
-    assert (await tend(moment.target, moment.journal, rule, float(next(CLOCK)))).runs == 0
+    assert (await tend({Side.TARGET: moment.target}, moment.journal, rule, float(next(CLOCK)))).runs == 0
     with pytest.raises(PlanOutdated, match="a release was broken off"):
         await prepare_undo(moment.target, moment.journal, None, ())
     assert in_trash(moment) == in_trash(mirror)
@@ -270,7 +270,7 @@ async def test_file_that_cannot_be_deleted_keeps_its_run_in_the_trash(autojump_c
 
     rule = TrashRule(".trash", keep=-1.0)
     target = Faulty(mirror.target, decide)
-    emptied = await tend(target, mirror.journal, rule, mirror.journal.trash.runs()[0].at + 60)
+    emptied = await tend({Side.TARGET: target}, mirror.journal, rule, mirror.journal.trash.runs()[0].at + 60)
     assert emptied.runs == 0
     assert {reason for _, reason in emptied.failures} == {"550 no"}
     assert (await undo(mirror)).exit_code == 0

@@ -17,6 +17,7 @@ from actorsync.model.report import Report
 from actorsync.pair_supervisor import supervise_pair
 from actorsync.planning.pairs.rules import ConflictRule, PairRule
 from actorsync.planning.pairs.settling import Settling
+from actorsync.planning.publishing.rules import PublishRule, TrashRule
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_own
 from actorsync.policy import Allowed, Clock, Policy, RunOptions
@@ -103,6 +104,7 @@ class TwoTrees:
         is_plan: bool = False,
         settling: Settling | None = None,
         observe: Callable[[Event], None] = lambda _: None,
+        trash: TrashRule | None = None,
     ) -> Pass:
         """Keep both trees in step once."""
         events: list[Event] = []
@@ -111,7 +113,8 @@ class TwoTrees:
             max_delete,
             by_content=by_content,
             allowed=Allowed(no_links=no_links),
-            pair=PairRule(conflict, copies),
+            pair=PairRule(conflict, copies, has_trash=trash is not None),
+            publish=PublishRule(trash=trash),
             connections=2,
             backoff=QUICK,
         )

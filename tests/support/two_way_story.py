@@ -23,6 +23,7 @@ from actorsync.model.entry import join
 from actorsync.model.event import Conflicted
 from actorsync.model.operation import Audit, Done, Look
 from actorsync.planning.pairs.rules import ConflictRule
+from actorsync.planning.publishing.rules import TrashRule
 from actorsync.planning.selection import Selection
 from actorsync.planning.temporary_names import is_own
 from actorsync.profile.values.units import MaxDelete
@@ -31,6 +32,7 @@ from tests.support.two_way import ALL, Pass, TwoTrees, tree_of
 
 __all__ = ["TwoWayStory", "tell"]
 
+_TRASH: Final = ".trash"
 _NAMES: Final = ("a", "b", "c", "d", "é x", "x.tmp")
 _SELECTIONS: Final = (Selection(), Selection(), Selection(exclude=("*.tmp",)), Selection(exclude=("d/",)))
 #: A verb happens at most so often in a run of these trees.
@@ -66,6 +68,12 @@ class TwoWayStory:
     """Whether all that happens on one side happens on the other one."""
     is_calm: bool = False
     """Whether nothing goes wrong, and both sides are alike."""
+    has_trash: bool = False
+    """Whether both sides keep what a run replaces and removes."""
+    _agreed: set[bytes] = attrs.Factory(set)
+    """Versions that both sides have had at the same time."""
+    _ended: dict[bytes, set[str]] = attrs.Factory(dict)
+    """The sides on which a user has written over a version, or removed it."""
     by_content: bool = False
     """Without it, a first run believes equal sizes and times: then no two versions have the same size."""
 
@@ -87,10 +95,16 @@ class TwoWayStory:
         return self._rng.choice(sides[::-1] if self.is_swapped else sides)
 
     def _visible(self, side: MemoryEndpoint) -> list[str]:
-        return [path for path in sorted(side.files()) if not is_own(path)]
+        return [path for path in sorted(side.files()) if not is_own(path) and not _is_trashed(path)]
 
     def _directories(self, side: MemoryEndpoint) -> list[str]:
-        return ["", *sorted(it for it in side.directories() if not is_own(it))]
+        return ["", *sorted(it for it in side.directories() if not is_own(it) and not _is_trashed(it))]
+
+    def _end(self, side: MemoryEndpoint, path: str) -> None:
+        """Note that a user makes an end of the version that is at a path."""
+        data = side.files()[path]
+        self.superseded.add(data)
+        self._ended.setdefault(data, set()).add(side.display)
 
     def user(self) -> None:
         """Let a user do something on a side."""
@@ -130,7 +144,7 @@ class TwoWayStory:
         more = self._rng.choice((0, 0, 0, 1, 300)) if self.by_content else self._versions
         data = f"{self._versions:04}".encode() + b"." * more
         if path in side.files():
-            self.superseded.add(side.files()[path])
+            self._end(side, path)
         self.written.add(data)
         self._say(side, "write", path, data[:4].decode())
         side.write(path, data)
@@ -141,7 +155,7 @@ class TwoWayStory:
         if isinstance(there, Directory) or old == new:
             return
         if new in side.files():
-            self.superseded.add(side.files()[new])
+            self._end(side, new)
             side.delete(new)
         self._say(side, "rename", old, new)
         side.rename(old, new)
@@ -151,7 +165,7 @@ class TwoWayStory:
     def delete(self, side: MemoryEndpoint, path: str) -> None:
         """Remove a file."""
         self._say(side, "delete", path)
-        self.superseded.add(side.files()[path])
+        self._end(side, path)
         side.delete(path)
 
     def rmtree(self, side: MemoryEndpoint, directory: str) -> None:
@@ -161,7 +175,7 @@ class TwoWayStory:
             return
         self._say(side, "rmtree", directory)
         for path in inside:
-            self.superseded.add(side.files()[path])
+            self._end(side, path)
         side.delete(directory)
 
     # Runs.
@@ -217,6 +231,7 @@ class TwoWayStory:
                 selection=self.selection,
                 shutdown=shutdown,
                 by_content=self.by_content,
+                trash=TrashRule(_TRASH) if self.has_trash else None,
                 source=Faulty(trees.source, self._decide),
                 target=Faulty(trees.target, self._decide),
             )
@@ -227,6 +242,8 @@ class TwoWayStory:
             self.trace.append("run: killed")
             return None
         assert done is not None
+        had = [{side.files()[path] for path in self._visible(side)} for side in (trees.source, trees.target)]
+        self._agreed |= had[0] & had[1]
         report = done.report
         self.met[f"exit {report.exit_code}"] += 1
         self.trace.append(f"run: {report.exit_code} {report.error or report.refused or report.failures}")
@@ -298,20 +315,35 @@ class TwoWayStory:
         self.met["conflicts"] += len(conflicts)
         self.check_nothing_is_lost(in_both=not conflicts)
         if not conflicts:
-            assert tree_of(self.trees.source) == tree_of(self.trees.target)
+            assert self._outside_trash(self.trees.source) == self._outside_trash(self.trees.target)
         stray = [it for side in (self.trees.source, self.trees.target) for it in side.files() if ".actorsync+" in it]
         assert not stray, f"left aside: {stray}"
 
     def check_nothing_is_lost(self, *, in_both: bool) -> None:
         """Check that every version is there that no user has made an end of, whichever side the rule prefers."""
-        here, there = set(self.trees.source.files().values()), set(self.trees.target.files().values())
-        lost = self.written - self.superseded - (here & there if in_both else here | there)
+        sides = self.trees.source, self.trees.target
+        here, there = ({*side.files().values()} for side in sides)
+        trashed = {data for side in sides for path, data in side.files().items() if _is_trashed(path)}
+        lost = self.written - self.superseded - trashed - (here & there if in_both else here | there)
         assert not lost, f"lost: {sorted(lost)}"
+        if self.has_trash:
+            # What a user has ended on one side alone, a run has replaced or removed on the other one.
+            kept = {data for data in self._agreed if len(self._ended.get(data, ())) < len(sides)}
+            self.met["in the trash"] += len(kept & trashed)
+            assert kept <= here | there, f"not in the trash: {sorted(kept - here - there)}"
+
+    @staticmethod
+    def _outside_trash(side: MemoryEndpoint) -> dict[str, bytes | None]:
+        return {path: data for path, data in tree_of(side).items() if not _is_trashed(path)}
 
 
-async def tell(seed: int, rule: ConflictRule = "both") -> TwoWayStory:
+def _is_trashed(path: str) -> bool:
+    return path == _TRASH or path.startswith(f"{_TRASH}/")
+
+
+async def tell(seed: int, rule: ConflictRule = "both", has_trash: bool = False) -> TwoWayStory:
     """Tell the story of a seed. An error comes with its trace."""
-    story = TwoWayStory(seed, rule)
+    story = TwoWayStory(seed, rule, has_trash=has_trash)
     try:
         await story.tell()
     except BaseException as error:

@@ -83,3 +83,30 @@ def test_one_target_may_have_a_name_and_several_are_refused(shop: Path) -> None:
         ProfileError, match=r"target\.paris\.name: a two-way profile has one target; write a profile for"
     ):
         load_profiles(shop)
+
+
+@pytest.mark.parametrize("line", ['path = "../.trash"', 'path = ".trash"\ninside-target = true'])
+def test_both_sides_may_have_a_trash(shop: Path, line: str) -> None:
+    assert loaded(shop, f'{MINIMAL}[sync]\nmode = "two-way"\n[trash]\n{line}\n').trash.path is not None
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "fault"),
+    [
+        ("a/notes", "b/notes", None),
+        ("notes", "other", None),
+        ("a/trash", "b/notes", "leads back into the source"),
+        ("a/notes", "b/trash", "leads back into the target"),
+        ("a/notes", "a/trash/notes", "would put the trash of one side into the other side"),
+        ("a/trash/notes", "a/notes", "would put the trash of one side into the other side"),
+    ],
+)
+def test_trash_of_one_side_must_not_be_in_a_side(shop: Path, source: str, target: str, fault: str | None) -> None:
+    text = f'[source]\npath = "{source}"\n[target]\nurl = "./{target}"\n'
+    text += '[sync]\nmode = "two-way"\n[trash]\npath = "../trash"\n'
+    if fault is None:
+        assert loaded(shop, text).trash.path == "../trash"
+    else:
+        shop.write_text(text)
+        with pytest.raises(ProfileError, match=rf"trash\.path: {fault}"):
+            load_profiles(shop)

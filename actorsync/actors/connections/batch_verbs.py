@@ -67,7 +67,9 @@ class BatchVerbs:
     async def carry_out(self, target: Session, batch: Batch) -> list[Outcome]:
         """Return one outcome for each operation of ``batch``, in order. Raises `ConnectionLost`."""
         results = await self._carry_out(target, batch)
-        return results if self.context.trash is None else [noted(result) for result in results]
+        return (
+            results if self.context.trash is None or self.context.clocks is not None else [noted(it) for it in results]
+        )
 
     async def _pass(self, target: Session, *, is_visible: bool = True) -> None:
         """Wait until changes may be made that are visible. The trash is made ready before the first one."""
@@ -198,19 +200,25 @@ class BatchVerbs:
         side, token = self.context.side, self.context.token
         from actorsync.actors.connections.careful import Careful, Going  # for two-way runs alone
 
+        places = self._places(removals)
         pairs: dict[int, Going] = {}
         for index, removal in enumerate(removals):
             entry = removal.target
             if entry.kind is Kind.FILE:
                 # After a lost connection, what is aside by then has to be found there again.
                 aside = self._asides.setdefault(entry.path, kept_name(name_of(entry.path), token()))
-                pairs[index] = Going(entry, join(parent_of(entry.path), aside), removal.proof)
+                pairs[index] = Going(entry, join(parent_of(entry.path), aside), removal.proof, places.get(entry.path))
                 over = telling(entry, removal.proof)
                 await self.facts.send(Intended((pairs[index].aside,), entry, over=over, side=side))
-        await make_durable(self.facts, RemovalIntended(tuple(it.path for it in removals), side=side))
+        await make_durable(
+            self.facts, RemovalIntended(tuple(it.path for it in removals), tuple(places.values()), side=side)
+        )
         careful = Careful(target, self.facts, side, self.context.wall_clock_ns)
         results: dict[int, bool | OperationRefused] = dict(await careful.remove(pairs)) if pairs else {}
         self._asides.clear()
+        if self.context.trash is not None:
+            for path in places:
+                self.context.trash.settle(path)
         others = {index: it.target for index, it in enumerate(removals) if index not in pairs}
         if others:
             results |= dict(zip(others, await target.remove([*others.values()]), strict=True))

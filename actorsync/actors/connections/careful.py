@@ -26,6 +26,7 @@ from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
 from actorsync.model.event import Swept, Warned
 from actorsync.model.operation import Side
 from actorsync.model.text import display
+from actorsync.model.trash import Trashed
 from actorsync.planning.pairs.copies import conflict_name
 from actorsync.planning.pairs.states import is_same_time
 
@@ -42,13 +43,14 @@ _CHANGED: Final = "it has changed there since it was listed; the next run looks 
 class Placement:
     """A file that is whole under its temporary name. ``over`` is what has its final name, and goes to ``aside``.
 
-    ``proof`` is as in `Copy`.
+    ``proof`` is as in `Copy`. ``trashed`` says where the old file is kept; None where it is removed.
     """
 
     staged: Staged
     over: Entry | None = None
     aside: str | None = None
     proof: bytes | None = None
+    trashed: Trashed | None = None
 
     @property
     def temporary(self) -> Entry:
@@ -68,11 +70,12 @@ class Placement:
 
 @frozen
 class Going:
-    """A file that is to go, by way of its name aside. ``proof`` is as in `Copy`."""
+    """A file that is to go, by way of its name aside. ``proof`` is as in `Copy`, ``trashed`` as in `Placement`."""
 
     entry: Entry
     aside: str
     proof: bytes | None = None
+    trashed: Trashed | None = None
 
     @property
     def kept(self) -> Entry:
@@ -105,7 +108,7 @@ class Careful:
         placed = await self._placed(items) if is_repeat else {}
         results: dict[int, Entry | OperationRefused] = {**placed}
         going = {
-            index: Going(it.over, it.aside, it.proof)
+            index: Going(it.over, it.aside, it.proof, it.trashed)
             for index, it in enumerate(items)
             if it.over is not None and it.aside is not None
         }
@@ -121,12 +124,13 @@ class Careful:
             if isinstance(result, OperationRefused) and await self._is_superseded(item):
                 superseded.add(index)
         over = [
-            going[index].aside
+            going[index]
             for index, state in aside.items()
             if state is Aside.AS_SEEN and (index in superseded or isinstance(results[index], Entry))
         ]
         lost = [it.staged.temporary for i, it in enumerate(items) if not isinstance(results[i], Entry)]
-        await self._sweep([*over, *lost])
+        await self._sweep([*(it.aside for it in over if it.trashed is None), *lost])
+        await self._keep([it for it in over if it.trashed is not None])
         return [results[index] for index in range(len(items))]
 
     async def _is_superseded(self, item: Placement) -> bool:
@@ -229,7 +233,7 @@ class Careful:
             if name is None and aside is None:
                 results[index] = True
         going = {index: pairs[index] for index, state in states.items() if state is Aside.AS_SEEN}
-        gone = await self.target.sweep([item.aside for item in going.values()]) if going else []
+        gone = await self._take_away(list(going.values()))
         for (index, item), answer in zip(going.items(), gone, strict=True):
             results[index] = True
             if answer is not True:
@@ -237,9 +241,43 @@ class Careful:
                 results[index] = OperationRefused(f"the {self.side.value} does not remove it: {reason}")
                 await self._put_back(item.kept, item.entry.path)
         swept = tuple(pairs[index].aside for index, result in results.items() if result is True)
+        kept = tuple(
+            item.trashed for index, item in going.items() if results[index] is True and item.trashed is not None
+        )
         if swept:
-            await send_facts(self.facts, Swept(swept, side=self.side))
+            await send_facts(self.facts, Swept(swept, trashed=kept, side=self.side))
         return {index: results[index] for index in pairs}
+
+    async def _take_away(self, going: Sequence[Going]) -> list[bool | OperationRefused]:
+        """Remove files aside, or move them to their places in the trash. True if a file has gone from its name."""
+        results: dict[str, bool | OperationRefused] = {}
+        names = [it.aside for it in going if it.trashed is None]
+        results |= zip(names, await self.target.sweep(names) if names else (), strict=True)
+        moves = {it.aside: _to_trash(it) for it in going if it.trashed is not None}
+        moved = await self.target.move([*moves.values()]) if moves else ()
+        for name, result in zip(moves, moved, strict=True):
+            results[name] = result if isinstance(result, OperationRefused) else True
+        return [results[it.aside] for it in going]
+
+    async def _keep(self, going: Sequence[Going]) -> None:
+        """Move old files to the trash. What cannot be moved stays aside, and in the journal, for the next run.
+
+        A connection that is lost here changes no outcome, as in `_sweep`.
+        """
+        if not going:
+            return
+        try:
+            moved = await self.target.move([_to_trash(it) for it in going])
+        except ConnectionLost:
+            return
+        for item, result in zip(going, moved, strict=True):
+            if isinstance(result, OperationRefused):
+                what = f"the old version of {display(item.entry.path)}"
+                text = f"{what} cannot be moved to the trash of the {self.side.value}: {result}"
+                text = f"{text}; it stays as {display(item.aside)}, and the next run tries again"
+                await send_facts(self.facts, Warned(text))
+            elif item.trashed is not None:
+                await send_facts(self.facts, Swept((item.aside,), trashed=(item.trashed,), side=self.side))
 
     async def _sweep(self, names: Sequence[str]) -> None:
         """Remove names of our own. What cannot be removed stays in the journal, for the next run.
@@ -256,6 +294,13 @@ class Careful:
         swept = tuple(name for name, is_gone in zip(names, gone, strict=True) if is_gone is True)
         if swept:
             await send_facts(self.facts, Swept(swept, side=self.side))
+
+
+def _to_trash(item: Going) -> Relocation:
+    """Return the move of a file aside to its place in the trash."""
+    place = None if item.trashed is None else item.trashed.place
+    assert place is not None, f"no place in the trash: {item.entry.path}"
+    return Relocation(item.kept, place)
 
 
 def _is_like(now: Entry, expected: Entry) -> bool:

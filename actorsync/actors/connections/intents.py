@@ -91,9 +91,9 @@ class Intents:
             await make_durable(self._facts, Intended((temporary,), source, self.trashed, side=self.side))
 
     def _to_be_trashed(self, copy: Sending) -> Trashed | None:
-        if self._place is None or not isinstance(copy, Copy):
+        if self._place is None or not isinstance(copy, Copy) or (self.is_careful and copy.over is None):
             return None
-        return Trashed(copy.path, "replaced", self._place())
+        return Trashed(copy.path, "replaced", self._place(), copy.over if self.is_careful else None)
 
     def _new(self, copy: Sending) -> _Ahead:
         path = join(parent_of(copy.path), temporary_name(name_of(copy.path), self._token()))

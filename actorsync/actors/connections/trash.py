@@ -15,7 +15,7 @@ from actorsync.endpoints.own_content import OwnContent
 from actorsync.errors import FatalError, OperationRefused
 from actorsync.model.entry import Entry, Kind, ancestors
 from actorsync.model.event import Intended, Swept, TrashOpened
-from actorsync.model.operation import Done, MakeDirectory, Move, Outcome, Remove, SetMode
+from actorsync.model.operation import Done, MakeDirectory, Move, Outcome, Remove, SetMode, Side
 from actorsync.model.trash import Trashed
 from actorsync.planning.publishing.trash import Places, directories_of
 from actorsync.planning.temporary_names import temporary_name
@@ -28,21 +28,22 @@ _WAY_OUT: Final = "nothing was changed; name another directory of the same disk 
 
 @define(eq=False)
 class Trash:
-    """Owns the directory of one run in the trash. Shared by all lanes and the releases of the planner."""
+    """Owns the directory of one run in the trash. Shared by all lanes and the releases of the planner.
+
+    In a two-way run each side has one, and both take their places from the same ``places``.
+    """
 
     opened: TrashOpened
     token: Callable[[], str]
-    _places: Places = attrs.field(init=False)
+    places: Places
+    side: Side = Side.TARGET
     _going: dict[str, Trashed] = attrs.field(factory=dict, init=False)
     _lock: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _is_ready: bool = attrs.field(default=False, init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self._places = Places(self.opened.directory)
-
     def place(self) -> str:
         """Return a place for an old file. The journal has to know it before it is used."""
-        return self._places.next()
+        return self.places.next()
 
     def place_for(self, removal: Remove) -> Trashed:
         """Return the place for a file that is removed: the same in every attempt to remove it."""
@@ -71,7 +72,7 @@ class Trash:
     async def _try(self, target: Session, facts: FactChannel) -> None:
         """Move a file of one byte into the trash, as old files are moved."""
         temporary, place = temporary_name(_NAME, self.token()), self.place()
-        await make_durable(facts, Intended((temporary, place)))
+        await make_durable(facts, Intended((temporary, place), side=self.side))
         staged, _ = await target.stage(Upload(_NAME, temporary, OwnContent(b"\n", 10**18)))
         if isinstance(staged, OperationRefused):
             raise FatalError(f"the trash cannot be tried: a file of one byte is refused: {staged}; {_WAY_OUT}")
@@ -80,7 +81,7 @@ class Trash:
         swept = await target.sweep([temporary, place])
         if True in swept:
             gone = [path for path, is_gone in zip((temporary, place), swept, strict=True) if is_gone is True]
-            await send_facts(facts, Swept(tuple(gone)))
+            await send_facts(facts, Swept(tuple(gone), side=self.side))
         if isinstance(moved, OperationRefused):
             raise FatalError(f"the trash cannot be used: no file can be moved to {place!r}: {moved}; {_WAY_OUT}")
 

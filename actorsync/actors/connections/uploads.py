@@ -293,7 +293,7 @@ class Uploads:
         from actorsync.actors.connections.careful import Careful, Placement  # for two-way runs alone
 
         items = [
-            Placement(it.staged, it.copy.over, it.aside, it.copy.proof)
+            Placement(it.staged, it.copy.over, it.aside, it.copy.proof, it.trashed)
             for it in self._staged
             if isinstance(it.copy, Copy)
         ]
@@ -301,6 +301,7 @@ class Uploads:
         is_repeat, self._is_repeat = self._is_repeat, True  # until it returns: a lost connection leaves it half done
         results = await careful.place(items, is_repeat=is_repeat)
         self._is_repeat = False
+        self._staged = [attrs.evolve(it, trashed=None) for it in self._staged]  # that is told with the names aside
         return results
 
     def _doubts(self, read: Entry, written: Entry) -> tuple[Side, ...]:

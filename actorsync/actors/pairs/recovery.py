@@ -9,19 +9,23 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Collection, Sequence
 
+import attrs
 import trio
 
 from actorsync.actors.backoff import Backoff
 from actorsync.actors.connections.digest import digest_in
+from actorsync.actors.connections.facts import make_durable
+from actorsync.actors.connections.trash import Trash
 from actorsync.actors.messages import Fact
 from actorsync.classes import frozen
 from actorsync.endpoints.contract import Endpoint, Relocation, Session, look
 from actorsync.errors import ConnectionLost, OperationRefused, TargetUnreachable
 from actorsync.model.entry import Entry, Kind, join, name_of, parent_of
-from actorsync.model.event import Swept, Warned
+from actorsync.model.event import Intended, Swept, Warned
 from actorsync.model.operation import Side
 from actorsync.model.pair import Agreement, Doubt, Pending
 from actorsync.model.text import display
+from actorsync.model.trash import Trashed
 from actorsync.planning.pairs.copies import conflict_name
 from actorsync.planning.pairs.states import is_same_time
 from actorsync.planning.temporary_names import final_of
@@ -47,6 +51,24 @@ class Recovery:
     backoff: Backoff
     draining: trio.Event
     wall_clock_ns: Callable[[], int]
+    trash: Trash | None = None
+    """Where old versions go; None where they are removed."""
+
+    async def kept(self, items: Sequence[Trashed]) -> list[tuple[Trashed, Trashed | None]]:
+        """Return, of files that may have reached the trash, what is there; None where nothing is.
+
+        What cannot be looked at is left out, and all of it if the side cannot be reached.
+        """
+        try:
+            async with self.place.open_session() as session:
+                found = await look(session, [Entry(it.place or "", Kind.FILE) for it in items])
+        except ConnectionLost:
+            return []
+        return [
+            (item, None if now is None else item)
+            for item, now in zip(items, found, strict=True)
+            if not isinstance(now, OperationRefused)
+        ]
 
     async def run(self, pending: Sequence[Pending], facts: trio.MemorySendChannel[Fact]) -> set[str]:
         """Look at all names that may be there. Return the paths of which that could not be found out.
@@ -104,6 +126,8 @@ class Recovery:
             return _State.SETTLED if isinstance(moved, Entry) else _State.UNKNOWN
         if not (_is_as_recorded(kept, item) or await self._is_old(session, kept, final)):
             return await self._to_copy(session, kept, final, facts)
+        if self.trash is not None:
+            return await self._to_trash(self.trash, session, kept, final, facts)
         (gone,) = await session.sweep([item.path])
         if gone is True:
             return _State.SETTLED
@@ -133,6 +157,21 @@ class Recovery:
     def _final_of(path: str) -> str | None:
         name = final_of(name_of(path))
         return None if name is None else join(parent_of(path), name)
+
+    async def _to_trash(
+        self, trash: Trash, session: Session, kept: Entry, final: str, facts: trio.MemorySendChannel[Fact]
+    ) -> _State:
+        """Move an old version to the trash."""
+        await trash.ready(session, facts)
+        item = Trashed(final, "replaced", trash.place(), attrs.evolve(kept, path=final))
+        await make_durable(facts, Intended((), trashed=item, side=self.side))
+        (moved,) = await session.move([Relocation(kept, item.place or "")])
+        if isinstance(moved, OperationRefused):
+            text = f"the old version of {display(final)} cannot be moved to the trash of the {self.side.value}: {moved}"
+            await facts.send(Warned(f"{text}; it stays as {display(kept.path)}, and the next run tries again"))
+            return _State.STAYS
+        await facts.send(Swept((kept.path,), trashed=(item,), side=self.side))
+        return _State.SETTLED
 
     async def _to_copy(self, session: Session, kept: Entry, final: str, facts: trio.MemorySendChannel[Fact]) -> _State:
         """Move a file to a name of its own."""

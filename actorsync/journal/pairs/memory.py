@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from actorsync.journal.pairs import rows
 from actorsync.journal.pairs.rows import PAIR_ROOTS
@@ -14,15 +14,29 @@ from actorsync.model.operation import Side
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
     from typing import Any
 
     from actorsync.model.entry import Entry, Root
     from actorsync.model.event import Event
     from actorsync.model.pair import Agreement, Conflict, Pending
+    from actorsync.model.trash import Trashed
 
 __all__ = ["PairMemory"]
+
+
+class TrashOfSides(Protocol):
+    """What a journal knows of the trash of either side."""
+
+    def next_run(self) -> int:
+        """Return the number of the run that is going on."""
+
+    def open(self, side: Side) -> list[Trashed]:
+        """Return the changes of a side of which it is not known whether they were made, newest first."""
+
+    def settle(self, items: Iterable[tuple[Trashed, Trashed | None]]) -> None:
+        """Record what became of such changes: each with what is in the trash of it, or with None."""
 
 
 class PairMemory:
@@ -32,9 +46,11 @@ class PairMemory:
         self,
         read: Callable[[], AbstractContextManager[sqlite3.Connection]],
         transaction: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        trash: TrashOfSides,
     ) -> None:
         self._read = read
         self._transaction = transaction
+        self.trash = trash
         self._indexed: set[Side] = set()
 
     @property

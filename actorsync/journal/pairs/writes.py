@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from actorsync.journal.pairs import rows
 from actorsync.journal.pairs.rows import PAIR_ROOTS
+from actorsync.journal.trash import rows as trash
 from actorsync.journal.values.meta import trait_key, write_meta
 from actorsync.journal.values.texts import dump
 from actorsync.model.entry import Entry
@@ -23,9 +24,11 @@ from actorsync.model.event import (
     RemovalIntended,
     Resized,
     Swept,
+    TrashOpened,
 )
 from actorsync.model.operation import Copy, Done, Maintain, MakeDirectory, Move, Remove, Side, Skipped
 from actorsync.model.pair import Agreement, Doubt
+from actorsync.planning.publishing.trash import TrashRun
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,7 +60,10 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
         case Skipped(operation=Remove(Entry(path))):
             # Something is in the directory. If it is known, its removal has failed, and both are tried again.
             rows.forget_leaf(connection, path)
-        case RemovalIntended(paths, side=side):
+        case TrashOpened(run, directory, at):
+            trash.open_run(connection, TrashRun(run, directory, at))
+        case RemovalIntended(paths, trashed=going, side=side):
+            trash.intend(connection, going, side)
             for path in paths:
                 rows.add_doubt(connection, path, Doubt.missing(side))
         case MovesIntended(moves):
@@ -65,10 +71,14 @@ def _write_fact(connection: sqlite3.Connection, fact: Event) -> None:
                 rows.add_doubt(connection, move.target.path, Doubt.missing(move.side))
         case Skipped(operation=Move(target=before) as move):
             rows.take_doubt(connection, before.path, Doubt.missing(move.side))
-        case Intended(temporaries, source, over=over, side=side):
+        case Intended(temporaries, source, trashed, over=over, side=side):
+            if trashed is not None:
+                trash.intend(connection, (trashed,), side)
             rows.write_intents(connection, temporaries, side, source, over)
-        case Swept(temporaries, side=side):
+        case Swept(temporaries, trashed=kept, side=side):
             rows.drop_intents(connection, temporaries, side)
+            for item in kept:
+                trash.finish(connection, item, side)
         case Conflicted(conflict):
             rows.write_conflict(connection, conflict)
         case ConflictEnded(path):

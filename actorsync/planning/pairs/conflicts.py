@@ -69,7 +69,8 @@ def take_of(pair: Pair, rule: PairRule, clocks: Clocks) -> Take:
 def resolve(verdict: Verdict, take: Take, known: Known, rule: PairRule, when_ns: int) -> Resolution:
     """Return what is done about a conflict. ``take`` is what the user or the rule has chosen.
 
-    That decides which version keeps the name. The other one is never lost: it gets a name of its own, on both sides.
+    That decides which version keeps the name. The other one is never lost: it gets a name of its own, on both sides, or
+    goes to the trash of its side.
     """
     pair = verdict.pair
     assert pair.source is not None, f"one side has nothing: {pair.path}"
@@ -83,6 +84,9 @@ def resolve(verdict: Verdict, take: Take, known: Known, rule: PairRule, when_ns:
         losing = other(losing)  # a directory always keeps its name, because it is not sent again
     if sides[losing].kind is Kind.DIRECTORY:
         return Resolution(stays=attrs.evolve(stays, reason=f"{stays.reason}: {_DIRECTORY_LOSES}"))
+    if rule.has_trash and take != "both":
+        text = f"in conflict: the version of the {losing.value} goes to the trash of its side"
+        return _replaced(losing, sides, text)
     name = conflict_name(name_of(pair.path), losing, when_ns, known.names)
     return _keep_both(stays, losing, sides, known, rule, name)
 
@@ -94,10 +98,7 @@ def _keep_both(
     keeping, lost = sides[other(losing)], sides[losing]
     makes = MakeDirectory(keeping, side=losing) if keeping.kind is Kind.DIRECTORY else None
     if losing in known.kept:
-        text = f"in conflict: the version of the {losing.value} is kept already, in a copy"
-        if makes is not None:
-            return Resolution(way=Remove(lost, side=losing), makes=makes, text=text)
-        return Resolution(copies=(Copy(keeping, True, over=lost, side=losing),), text=text)
+        return _replaced(losing, sides, f"in conflict: the version of the {losing.value} is kept already, in a copy")
     if known.copies >= rule.copies:
         reason = f"{stays.reason}; {known.copies} copies of it are left already: remove some of them"
         return Resolution(stays=attrs.evolve(stays, reason=reason))
@@ -108,3 +109,11 @@ def _keep_both(
         copies.append(Copy(keeping, side=losing))
     text = f"in conflict: both versions are kept, that of the {losing.value} as {name!r}"
     return Resolution(aside, makes=makes, copies=tuple(copies), text=text)
+
+
+def _replaced(losing: Side, sides: dict[Side, Entry], text: str) -> Resolution:
+    """Replace the version of a side by the other one. It is kept elsewhere."""
+    keeping, lost = sides[other(losing)], sides[losing]
+    if keeping.kind is Kind.DIRECTORY:
+        return Resolution(way=Remove(lost, side=losing), makes=MakeDirectory(keeping, side=losing), text=text)
+    return Resolution(copies=(Copy(keeping, True, over=lost, side=losing),), text=text)

@@ -16,6 +16,7 @@ import attrs
 from actorsync.endpoints.memory.tree import Directory
 from actorsync.errors import ActorsyncError
 from actorsync.model.entry import join
+from actorsync.model.operation import Side
 from actorsync.planning.publishing.ranks import DEFAULT, NONE, Ranks
 from actorsync.planning.publishing.rules import PublishRule, ResumeRule, TrashRule
 from actorsync.planning.publishing.trash import expired
@@ -107,7 +108,7 @@ class Trash(Rule):
         if rule is not None and story.target.find("") is not None:
             with story.unwatched(), suppress(ActorsyncError):
                 await purge(
-                    story.target,
+                    {Side.TARGET: story.target},
                     story.oracle.journal,
                     expired(memory.runs(), story.wall_ns() / SECOND_NS, rule.keep, rule.max_size),
                 )

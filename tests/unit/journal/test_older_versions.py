@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from actorsync.journal import journal_path, open_journal, read_conflicts, read_runs, read_troubles
+from actorsync.journal import journal_path, open_journal, read_conflicts, read_runs, read_trash, read_troubles
 from actorsync.model.entry import (
     Entry,
     Kind,
@@ -139,3 +139,22 @@ def test_a_journal_without_a_two_way_mirror_knows_of_none_and_keeps_its_rows(tmp
         copy = journal.copy_to_memory()
     with closing(copy):
         assert (children(copy, "d"), copy.pairs.count()) == (records, 0)
+
+
+def test_trash_of_the_version_before_is_read_before_and_after_the_upgrade(tmp_path: Path) -> None:
+    """There are no sides in it: a mirror has changed all of it, and can undo it."""
+    path = written_before(tmp_path, 6)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO trash_runs VALUES (7, CAST('.trash/1' AS BLOB), 7.5, 0)")
+        connection.execute(
+            "INSERT INTO trash VALUES (NULL, 7, CAST('x' AS BLOB), 0, CAST('.trash/1/0' AS BLOB), "
+            "1, 3, NULL, NULL, 1, 4, NULL, NULL, 0)"
+        )
+        connection.commit()
+    before = read_trash(tmp_path, "p")
+    ((run, (change,)),) = before
+    assert (run.changes, run.files, run.size) == (1, 1, 3)
+    assert (change.trashed.path, change.trashed.place, change.side) == ("x", ".trash/1/0", None)
+    with open_journal(tmp_path, "p") as journal:
+        assert journal.trash.changes(7) == [change]
+    assert read_trash(tmp_path, "p") == before

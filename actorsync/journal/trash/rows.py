@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from actorsync.classes import frozen
 from actorsync.journal.values.meta import fit
 from actorsync.model.entry import Entry, Kind
+from actorsync.model.operation import Side
 from actorsync.model.row import CODES, KINDS, decode, encode
 from actorsync.model.trash import Because, Trashed
 from actorsync.planning.publishing.trash import TrashRun
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "SIDES",
     "TABLES",
     "Change",
     "close",
@@ -63,20 +65,27 @@ CREATE TABLE held (
 ) WITHOUT ROWID;
 """
 
+#: Which side of a two-way run a change was made on, a position in `Side`. No side: a mirror has made it, on its target.
+SIDES: Final = "ALTER TABLE trash ADD COLUMN side CHECK (side BETWEEN 0 AND 1)"
+#: The first version of a journal that has these. One that is only read may be older.
+_WITH_SIDES: Final = 8
+
+_SIDES: Final = tuple(Side)
+
 _REASONS: Final[tuple[Because, ...]] = get_args(Because)
-_INSERT: Final = "INSERT INTO trash VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT INTO trash VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _OLD: Final = "SELECT target_kind, target_size, target_mtime, target_mode FROM records WHERE directory = ? AND name = ?"
 _FINISH: Final = """UPDATE trash SET because = ?, place = ?, is_open = 0,
     now_kind = ?, now_size = ?, now_mtime = ?, now_mode = ? WHERE place = ?"""
 _FINISH_OLD: Final = "UPDATE trash SET old_kind = ?, old_size = ?, old_mtime = ?, old_mode = ? WHERE place = ?"
 # What a release has set aside is found out about as a part of the release.
 _OPEN: Final = """SELECT path, because, place, old_kind, old_size, old_mtime, old_mode,
-    now_kind, now_size, now_mtime, now_mode FROM trash WHERE is_open
+    now_kind, now_size, now_mtime, now_mode FROM trash WHERE is_open AND side IS ?
     AND place NOT IN (SELECT aside FROM publication WHERE aside IS NOT NULL) ORDER BY position DESC"""
-_CHANGES: Final = """SELECT position, is_open, path, because, place, old_kind, old_size, old_mtime, old_mode,
+_CHANGES: Final = """SELECT position, is_open, side, path, because, place, old_kind, old_size, old_mtime, old_mode,
     now_kind, now_size, now_mtime, now_mode FROM trash WHERE run = ? ORDER BY position"""
 _RUNS: Final = """SELECT run, directory, at, is_undo,
-    (SELECT count(*) FROM trash WHERE trash.run = trash_runs.run),
+    (SELECT count(*) FROM trash WHERE trash.run = trash_runs.run AND side IS NULL),
     (SELECT count(*) FROM trash WHERE trash.run = trash_runs.run AND because <= 1 AND place IS NOT NULL),
     (SELECT coalesce(sum(CAST(old_size AS INTEGER)), 0) FROM trash
         WHERE trash.run = trash_runs.run AND because <= 1 AND place IS NOT NULL),
@@ -86,11 +95,12 @@ _RUNS: Final = """SELECT run, directory, at, is_undo,
 
 @frozen
 class Change:
-    """One change of a run, and its place in the order of all changes."""
+    """One change of a run, and its place in the order of all changes. ``side`` is that of a two-way run."""
 
     position: int
     trashed: Trashed
     is_open: bool = False
+    side: Side | None = None
 
 
 def next_run(connection: sqlite3.Connection) -> int:
@@ -122,7 +132,7 @@ def _four(entry: Entry | None) -> tuple[Any, ...]:
     return (CODES[entry.kind], fit(entry.size), fit(entry.mtime_ns), entry.mode)
 
 
-def intend(connection: sqlite3.Connection, items: Iterable[Trashed]) -> None:
+def intend(connection: sqlite3.Connection, items: Iterable[Trashed], side: Side | None = None) -> None:
     """Record files that may be in the trash from now on. What the target has of them is as the journal knows it."""
     for item in items:
         run = _current(connection)
@@ -132,16 +142,28 @@ def intend(connection: sqlite3.Connection, items: Iterable[Trashed]) -> None:
         if item.old is None:
             directory, _, name = encode(item.path).rpartition(b"/")
             old = tuple(map(fit, connection.execute(_OLD, (directory, name)).fetchone() or old))
-        _insert(connection, run, item, old, is_open=True)
+        _insert(connection, run, item, old, side, is_open=True)
 
 
-def _insert(connection: sqlite3.Connection, run: int, item: Trashed, old: tuple[Any, ...], *, is_open: bool) -> None:
+def _insert(
+    connection: sqlite3.Connection,
+    run: int,
+    item: Trashed,
+    old: tuple[Any, ...],
+    side: Side | None,
+    *,
+    is_open: bool,
+) -> None:
     place = None if item.place is None else encode(item.place)
     reason = _REASONS.index(item.because)
-    connection.execute(_INSERT, (run, encode(item.path), reason, place, *old, *_four(item.now), is_open))
+    connection.execute(_INSERT, (run, encode(item.path), reason, place, *old, *_four(item.now), is_open, _code(side)))
 
 
-def finish(connection: sqlite3.Connection, item: Trashed) -> None:
+def _code(side: Side | None) -> int | None:
+    return None if side is None else _SIDES.index(side)
+
+
+def finish(connection: sqlite3.Connection, item: Trashed, side: Side | None = None) -> None:
     """Record a change that was made. Its place is forgotten if it is of something new: no old file is there."""
     if item.place is not None:
         place = None if item.because == "made" else encode(item.place)
@@ -151,7 +173,7 @@ def finish(connection: sqlite3.Connection, item: Trashed) -> None:
                 kept = None if place is None else item.old
                 connection.execute(_FINISH_OLD, (*_four(kept), encode(item.place)))
             return
-    _insert(connection, _current(connection), item, _four(item.old), is_open=False)
+    _insert(connection, _current(connection), item, _four(item.old), side, is_open=False)
 
 
 def note_kind(connection: sqlite3.Connection, item: Trashed) -> None:
@@ -190,22 +212,36 @@ def drop_run(connection: sqlite3.Connection, run: int) -> None:
 
 
 def read_runs(connection: sqlite3.Connection) -> list[TrashRun]:
-    """Return the runs whose changes are kept, newest first."""
+    """Return the runs whose changes are kept, newest first. What two-way runs have changed cannot be undone."""
     return [
         TrashRun(run, decode(directory), at, changes, files, size, bool(has_open), bool(is_undo))
-        for run, directory, at, is_undo, changes, files, size, has_open in connection.execute(_RUNS)
+        for run, directory, at, is_undo, changes, files, size, has_open in connection.execute(
+            _readable(connection, _RUNS)
+        )
     ]
+
+
+def _readable(connection: sqlite3.Connection, query: str) -> str:
+    """Return a query as the journal can answer it: there are no sides in one that was not upgraded yet."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return query if version >= _WITH_SIDES else query.replace(" side", " NULL")
 
 
 def read_changes(connection: sqlite3.Connection, run: int) -> list[Change]:
     """Return the changes of a run, in the order in which they were made."""
-    rows = connection.execute(_CHANGES, (run,))
-    return [Change(position, _trashed(row), bool(is_open)) for position, is_open, *row in rows]
+    rows = connection.execute(_readable(connection, _CHANGES), (run,))
+    return [
+        Change(position, _trashed(row), bool(is_open), None if side is None else _SIDES[side])
+        for position, is_open, side, *row in rows
+    ]
 
 
-def read_open(connection: sqlite3.Connection) -> list[Trashed]:
-    """Return the changes of which it is not known whether they were made, newest first."""
-    return [_trashed(row) for row in connection.execute(_OPEN)]
+def read_open(connection: sqlite3.Connection, side: Side | None) -> list[Trashed]:
+    """Return the changes of which it is not known whether they were made, newest first.
+
+    Those on a side were made by two-way runs, those on none by mirrors.
+    """
+    return [_trashed(row) for row in connection.execute(_OPEN, (_code(side),))]
 
 
 def _trashed(row: Iterable[Any]) -> Trashed:
