@@ -64,13 +64,17 @@ async def test_after_one_run_both_sides_have_the_directory_and_a_copy_of_the_fil
 
 
 @on_each_side
-async def test_after_one_run_both_sides_have_the_directory_that_was_chosen(
+async def test_after_one_run_both_sides_have_the_directory_that_was_chosen_and_a_copy_of_the_file(
     autojump_clock: MockClock, side: Side
 ) -> None:
     trees = await with_directory(side, "a file")
     done = await trees.run(takes={"d": side.value})
     assert done.report.exit_code == 0, done.report.failures
-    assert tree_of(trees.source) == tree_of(trees.target) == {"d": None, "d/deep": None, "d/deep/inside": b"inside"}
+    found = tree_of(trees.source)
+    assert found == tree_of(trees.target)
+    copies = [path for path in found if path.startswith(f"d.conflict-{other(side).value}-")]
+    assert [found.pop(path) for path in copies] == [b"another file"]
+    assert found == {"d": None, "d/deep": None, "d/deep/inside": b"inside"}
 
 
 @on_each_side
