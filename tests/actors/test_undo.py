@@ -95,6 +95,25 @@ async def test_undone_paths_are_mirrored_again_when_their_source_changes(
     assert last.held == 1, "d/style alone"
 
 
+@pytest.mark.parametrize("policy", [{"delete": True}, {"delete": True, "by_content": True}], ids=str)
+async def test_undone_file_that_the_source_renames_is_sent_and_its_old_version_is_not_moved(
+    autojump_clock: Any, policy: dict[str, Any]
+) -> None:
+    mirror = await published(**policy)
+    await undo(mirror)
+    mirror.source.rename("d", "renamed")
+    mirror.source.rename("page", "renamed/page")
+    report = await run(mirror, policy=attrs.evolve(TRASH, **policy))
+    assert (report.exit_code, report.moved) == (0, 0)
+    assert site(mirror) == {
+        "same": b"same",
+        "d/gone": b"gone",  # which the source did not have before
+        "renamed/page": b"new page",
+        "renamed/style": b"new style!",
+        "renamed/more/added": b"added",
+    }
+
+
 async def test_release_that_is_not_finished_is_not_undone(autojump_clock: Any) -> None:
     mirror = await published()
     record = mirror.journal.record("page")

@@ -158,6 +158,7 @@ class Planner:
         )
         checks = ContentChecks(schedule, progress, self.draining, self.statistics)
         removals = Removals(journal, rules, schedule, progress, announcer, parking, self.blocking, source.is_gone)
+        undone = journal.trash.held()
         renames = Renames(
             journal=journal,
             schedule=schedule,
@@ -170,6 +171,7 @@ class Planner:
             wall_clock_ns=self.wall_clock_ns,
             began_ns=began_ns,
             gone=removals.movable,
+            stay_undone=undone.keys(),
             is_enabled=rules.delete and source.is_gone is None and not rules.by_size_time and rules.publish.renames,
         )
         delays = Delays(journal, rules, schedule, announcer, self.blocking, self.wall_clock_ns)
@@ -207,7 +209,7 @@ class Planner:
             removals=removals,
             delays=delays,
             dispatch=dispatch,
-            held=Held(journal.trash.held(), rules.by_size_time),
+            held=Held(undone, rules.by_size_time),
         )
         self.audits = audits = Audits(
             journal=journal,

@@ -31,7 +31,8 @@ class Renames:
     """Hold new files back until the scan says what is gone, and move those that were renamed.
 
     ``gone`` returns what may be moved: removals that are planned and not started, by path. ``began_ns`` is the time of
-    day before the scan, in nanoseconds.
+    day before the scan, in nanoseconds. At the paths that ``stay_undone`` the target has an old version: a file that
+    the source has renamed since is sent.
     """
 
     journal: Memory
@@ -45,6 +46,7 @@ class Renames:
     wall_clock_ns: Callable[[], int]
     began_ns: int
     gone: Callable[[], Mapping[str, Gone]]
+    stay_undone: Collection[str]
     is_enabled: bool
     planned: int = 0
     """How many moves were planned in this run."""
@@ -98,11 +100,14 @@ class Renames:
         then = await self.blocking(self.journal.root)
         if complete is None or then is None or then.device is None or then.device != complete.root.device:
             return {}  # inodes can be compared on one device only
-        return {path: gone for path, gone in self.gone().items() if complete.scope.decides(path)}
+        gone = self.gone()
+        return {path: it for path, it in gone.items() if complete.scope.decides(path) and path not in self.stay_undone}
 
     async def prove(self, now: Entry, was: Record) -> Move | None:
         """Return the move of a file to another spelling of its name, if it is proved to be the old one."""
-        if was.source is None or was.is_removal_intended or not renames.is_same_file(now, was.source):
+        if was.source is None or was.is_removal_intended or was.target.path in self.stay_undone:
+            return None
+        if not renames.is_same_file(now, was.source):
             return None
         return await self._move_of(now, was, was.target.path)
 
