@@ -29,7 +29,7 @@ from actorsync.endpoints.fsspec.renames import Renames
 from actorsync.endpoints.fsspec.tree import Tree
 from actorsync.endpoints.shared.paths import aside_of, is_above
 from actorsync.errors import ConnectionLost, OperationRefused
-from actorsync.model.entry import Entry, Kind, name_of, parent_of
+from actorsync.model.entry import Entry, Kind, ancestors, name_of, parent_of
 from actorsync.model.text import display
 from actorsync.planning.name_folding import NewSpelling
 from actorsync.planning.temporary_names import oddness, signature
@@ -272,16 +272,28 @@ class Store:
         return True
 
     def _leftover(self, path: str) -> Entry | None:
-        """Return the entry at ``path``, or None. If the store rejects the name, a listing tells whether it is there."""
+        """Return the entry at ``path``, or None. If the store rejects the path, a listing tells whether it is there.
+
+        Apache rejects a path below a file (400), where nothing can be.
+        """
         try:
             return self.tree.entry(path)
         except Exception as error:
+            if self._is_below_file(path):
+                return None
             refused = outcome_of("find", path, error, self.tree.hide)
             listing = self.tree.list_directory(parent_of(path))
             is_complete = listing.problem is None or listing.problem.vanished
             if not is_complete or path in (entry.path for entry in listing.entries):
                 raise refused from error
             return None
+
+    def _is_below_file(self, path: str) -> bool:
+        for above in ancestors(path):
+            found = self.tree.entry(above)
+            if found is None or found.kind is not Kind.DIRECTORY:
+                return found is not None and found.kind is Kind.FILE
+        return False
 
     # Batches.
 
