@@ -38,7 +38,7 @@ from tests.support.world.memory_mirror import ONE, Mirror
 from tests.support.world.simulation import Story, simulate
 from tests.support.world.world import NAMES, Weather
 
-SEEDS = amount("SEEDS", short=200, full=1500)
+SEEDS = amount("SEEDS", short=200, full=1000)
 BLOCK = 100
 #: How many stories there are of renames.
 RENAMES = amount("RENAMES", short=60, full=200)

@@ -28,7 +28,7 @@ from tests.support.world.changing_source import Source
 CONNECTIONS = 2
 
 #: Number of kills, over all servers.
-KILLS = amount("KILLS", short=24, full=90)
+KILLS = amount("KILLS", short=24, full=60)
 
 SERVERS = [PYFTPDLIB, *debian_servers.NAMES, OPENSSH, ASYNCSSH]
 

@@ -28,7 +28,7 @@ from tests.support.tiers import IS_FULL
 from tests.support.world.changing_source import KIB
 
 #: Number of system calls to try in CI. A run makes some hundreds.
-SAMPLE = {LOCAL: 40, PROFTPD: 26, OPENSSH: 20}
+SAMPLE = {LOCAL: 30, PROFTPD: 18, OPENSSH: 14}
 
 CONNECTIONS = 2
 #: Size of a file that is sent by sendfile. Its size and time are the same before and after the change.

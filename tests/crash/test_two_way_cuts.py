@@ -47,7 +47,7 @@ Moment = Literal["before", "unanswered"]
 Notice = Callable[[int, str], None]
 
 #: Number of cuts in CI, for each kind of pair.
-SAMPLE: Final = 3
+SAMPLE: Final = 2
 HOWS: tuple[How, ...] = ("rst", "silence")
 #: At most so many commands pass after a user has saved a file.
 LASTS: Final = 12

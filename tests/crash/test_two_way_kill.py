@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.timeout(0)] if IS_COMPLETE else []
 Steps = Literal["calls", "wire"]
 
 #: Number of kills in CI.
-SAMPLE = {LOCAL: 6, PROFTPD: 3, OPENSSH: 3}
+SAMPLE = {LOCAL: 5, PROFTPD: 2, OPENSSH: 2}
 RULES: tuple[ConflictRule, ...] = ("both", "keep")
 #: At most so many steps go on after a user has saved a file.
 LASTS = 12
