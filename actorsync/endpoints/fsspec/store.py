@@ -279,7 +279,7 @@ class Store:
         try:
             return self.tree.entry(path)
         except Exception as error:
-            if self._is_below_file(path):
+            if _is_below_file(self.tree, path):
                 return None
             refused = outcome_of("find", path, error, self.tree.hide)
             listing = self.tree.list_directory(parent_of(path))
@@ -287,13 +287,6 @@ class Store:
             if not is_complete or path in (entry.path for entry in listing.entries):
                 raise refused from error
             return None
-
-    def _is_below_file(self, path: str) -> bool:
-        for above in ancestors(path):
-            found = self.tree.entry(above)
-            if found is None or found.kind is not Kind.DIRECTORY:
-                return found is not None and found.kind is Kind.FILE
-        return False
 
     # Batches.
 
@@ -336,3 +329,11 @@ class Store:
     def _note_there(self, directory: str) -> None:
         with self._lock:
             remember(self._there, directory, None)
+
+
+def _is_below_file(tree: Tree, path: str) -> bool:
+    for above in ancestors(path):
+        found = tree.entry(above)
+        if found is None or found.kind is not Kind.DIRECTORY:
+            return found is not None and found.kind is Kind.FILE
+    return False
