@@ -219,3 +219,25 @@ async def test_nothing_in_a_directory_is_removed_where_links_may_look_like_direc
 
     assert (await trees.run(no_links=True, source=source, target=target)).report.exit_code == 0
     assert tree_of(hiding) == tree_of(shown) == {"new": b"y"}
+
+
+@pytest.mark.parametrize("side", list(Side), ids=lambda it: f"aside-on-{it.value}")
+@pytest.mark.parametrize("is_remote", [False, True], ids=["local", "remote"])
+async def test_a_file_that_is_aside_and_that_the_journal_does_not_know_is_not_taken_for_removed(
+    autojump_clock: MockClock, side: Side, is_remote: bool
+) -> None:
+    """A run was killed after it had set the file aside, and one look did not show it to the next one."""
+    trees = TwoTrees(is_source_remote=is_remote, is_target_remote=is_remote)
+    for path in ("x", "y"):
+        trees.source.write(path, path.encode())
+    await trees.run()
+    trees.wait()
+    here, there = (trees.source, trees.target) if side is Side.SOURCE else (trees.target, trees.source)
+    here.rename("x", ASIDE)
+
+    first = await trees.run()
+    assert first.report.removed == 0
+    assert there.files()["x"] == b"x"
+    await trees.run()
+
+    assert tree_of(trees.source) == tree_of(trees.target) == {"x": b"x", "y": b"y"}

@@ -32,7 +32,7 @@ from actorsync.planning.pairs.states import State
 from actorsync.planning.pairs.verdicts import Below, Pair, PairListing, Verb, Verdict, judge, judge_directory
 from actorsync.planning.reconcile import has_same_time
 from actorsync.planning.selection import Selection
-from actorsync.planning.temporary_names import is_own
+from actorsync.planning.temporary_names import final_of, is_own
 
 __all__ = ["PairScanner", "ScanMemory"]
 
@@ -196,6 +196,7 @@ class PairScanner:
             self.scan.own[side] += own
             names = {entry.path.rpartition("/")[2] for entry in own}
             left = [it for it in rows.rows if decode(it[0]) not in names]
+            self.unsettled |= _without_their_names(own, {decode(it[0]) for it in left})
             rows = attrs.evolve(rows, rows=left, hidden=rows.hidden | names)
         selected, _ = select(rows, self.selection)
         self.statistics.files_found += sum(row[1] == _FILE for row in selected.rows)
@@ -390,3 +391,9 @@ class PairScanner:
                 if {await contents.digest(where, copy) for where, copy in halves.items()} == {digest}:
                     self.scan.kept.setdefault(pair.path, set()).add(side)
                     break
+
+
+def _without_their_names(own: Sequence[Entry], shown: Container[str]) -> set[str]:
+    """Return the paths of files that are aside and have no other file under their names: those are not gone."""
+    finals = ((it.path, final_of(name_of(it.path))) for it in own)
+    return {join(parent_of(path), name) for path, name in finals if name is not None and name not in shown}
