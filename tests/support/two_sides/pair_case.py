@@ -77,7 +77,7 @@ class PairCase:
         self.adopt()
 
     def adopt(self) -> None:
-        """Give all files to the users of the servers."""
+        """Make the users of the servers the owners of all files."""
         for side, root in self.roots.items():
             if (uid := self.uids.get(side)) is not None:
                 for folder, _, files in os.walk(root):
